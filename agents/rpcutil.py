@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask a node about itself: what it knows, what it offers, how it fares."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mco_rpc.agent import Agent, action
+from mco_rpc.errors import ActionAborted, InvalidData, UnknownAction
+from mco_rpc.schema import Input, Output
+from mco_rpc.suggestion import did_you_mean
+
+FACT = Input("string", "Name of a fact", prompt="Fact", max_length=256)
+FACTS = Input("array", "Names of facts", prompt="Facts", max_length=256)
+AGENT = Input("string", "Name of an agent", prompt="Agent", max_length=128)
+ITEM = Input("string", "Name of a configuration item", prompt="Item", max_length=128)
+
+
+class Rpcutil(Agent):
+    """Ask a node about itself."""
+
+    @action("Say that this node answers", outputs={"pong": Output("float", "Seconds since the epoch, by its clock")})
+    def ping(self) -> dict[str, Any]:
+        """Return the node's time."""
+        return {"pong": time.time()}
+
+    @action(
+        "Say what this node is, knows and offers",
+        outputs={
+            "identity": Output("string", "Its name"),
+            "version": Output("string", "Version of the daemon"),
+            "collectives": Output("array", "Collectives it answers in"),
+            "agents": Output("array", "Agents it offers"),
+            "inactive_agents": Output("hash", "Agents it does not offer, and why"),
+            "classes": Output("array", "Configuration management classes it has"),
+            "facts": Output("hash", "Its facts"),
+            "problems": Output("array", "What is wrong with it: broken facts, agents that did not load"),
+        },
+    )
+    def inventory(self) -> dict[str, Any]:
+        """Return all of it at once."""
+        stats = self.node.stats()
+        return {
+            "identity": self.node.identity,
+            "version": stats["version"],
+            "collectives": list(self.node.collectives),
+            "agents": sorted(self.node.agents()),
+            "inactive_agents": stats["inactive_agents"],
+            "classes": sorted(self.node.classes()),
+            "facts": dict(self.node.facts()),
+            "problems": self.node.problems(),
+        }
+
+    @action(
+        "Say the value of a fact",
+        inputs={"fact": FACT},
+        outputs={
+            "fact": Output("string", "Its name"),
+            "value": Output("any", "Its value"),
+            "exists": Output("boolean", "Whether the node has it"),
+        },
+    )
+    def get_fact(self, fact: str) -> dict[str, Any]:
+        """Return one fact, None if it is not there."""
+        facts = self.node.facts()
+        return {"fact": fact, "value": facts.get(fact), "exists": fact in facts}
+
+    @action("Say the values of several facts", inputs={"facts": FACTS}, outputs={"values": Output("hash", "By name")})
+    def get_facts(self, facts: list[str]) -> dict[str, Any]:
+        """Return those that are there."""
+        known = self.node.facts()
+        return {"values": {name: known[name] for name in facts if isinstance(name, str) and name in known}}
+
+    @action("List the agents with their versions", outputs={"agents": Output("array", "Name, version, description")})
+    def agent_inventory(self) -> dict[str, Any]:
+        """Return a row an agent."""
+        return {
+            "agents": [
+                {"name": schema.name, "version": schema.version, "description": schema.description}
+                for _, schema in sorted(self.node.agents().items())
+            ]
+        }
+
+    @action(
+        "Say what an agent can be asked",
+        inputs={"agent": AGENT},
+        outputs={"schema": Output("hash", "Its schema as JSON")},
+    )
+    def schema_of(self, agent: str) -> dict[str, Any]:
+        """Return an agent's schema."""
+        agents = self.node.agents()
+        if agent not in agents:
+            raise UnknownAction(
+                f"this node offers no agent {agent!r}{did_you_mean(agent, agents)}; "
+                f"it offers {', '.join(sorted(agents))}"
+            )
+        return {"schema": agents[agent].to_json()}
+
+    @action("Say the collectives this node is in", outputs={"collectives": Output("array", "Their names")})
+    def collective_info(self) -> dict[str, Any]:
+        """Return the collectives."""
+        return {"collectives": list(self.node.collectives)}
+
+    @action(
+        "Say how the daemon fares",
+        outputs={
+            "version": Output("string", "Version of the daemon"),
+            "pid": Output("integer", "Process id on the node"),
+            "started_at": Output("float", "Seconds since the epoch"),
+            "uptime_s": Output("float", "Seconds since it started"),
+            "threads": Output("integer", "Threads in the process"),
+            "hanging_actions": Output("integer", "Actions that run past their deadline"),
+            "inactive_agents": Output("hash", "Agents it does not offer, and why"),
+            "counters": Output("hash", "Requests by what became of them"),
+        },
+    )
+    def daemon_stats(self) -> dict[str, Any]:
+        """Return the counters."""
+        return self.node.stats()
+
+    @action(
+        "Say the value of a configuration item", inputs={"item": ITEM}, outputs={"value": Output("any", "Its value")}
+    )
+    def get_config_item(self, item: str) -> dict[str, Any]:
+        """Return a setting; secrets are left out."""
+        settings = self.node.settings()
+        if item not in settings:
+            raise InvalidData(f"there is no configuration item {item!r}{did_you_mean(item, settings)}")
+        if item == "agents":
+            raise ActionAborted("the agents' own settings may hold secrets and are not sent")
+        return {"value": settings[item]}

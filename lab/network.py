@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces, one for the lab itself with the bridge and one for each host, and who runs in them.
+
+The machine's own network is never touched: links are made inside the lab's namespaces.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .process import LabError, ProcessId, all_processes
+from .spec import Spec
+
+BRIDGE = "br0"
+_NAMES = Path("/run/netns")
+_PACKAGES = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "iptables": "iptables"}
+_MAX_LINK_NAME = 15
+
+
+def check_programs() -> None:
+    """Make sure that everything is installed which a lab's hosts and network need.
+
+    Raises:
+        LabError: something is missing; the text names the Debian packages.
+    """
+    missing = [program for program in _PACKAGES if shutil.which(program) is None]
+    if missing:
+        packages = " ".join(dict.fromkeys(_PACKAGES[program] for program in missing))
+        raise LabError(
+            f"{', '.join(missing)} not found; install the Debian packages with `make setup` "
+            f"or `apt-get install {packages}`"
+        )
+
+
+def enter(namespace: str) -> tuple[str, ...]:
+    """Return the words that make a command run in a network namespace."""
+    return ("nsenter", f"--net={_NAMES / namespace}", "--")
+
+
+def link_of(number: int, host: str) -> str:
+    """Return the name of the bridge's end of the link to a host."""
+    return f"v{number}-{host}"[:_MAX_LINK_NAME]
+
+
+def create(spec: Spec, control: str, namespaces: Sequence[str]) -> None:
+    """Make the namespaces and join the hosts, in the order of the spec, to the bridge in ``control``.
+
+    Raises:
+        LabError: a command failed.
+    """
+    ip(*(f"netns add {name}" for name in (control, *namespaces)))
+    nodad = " nodad" if ":" in spec.gateway else ""
+    links = []
+    for number, (host, namespace) in enumerate(zip(spec.hosts, namespaces, strict=True)):
+        link = link_of(number, host.name)
+        links += [
+            f"link add {link} type veth peer name eth0 netns {namespace}",
+            f"link set {link} master {BRIDGE} up",
+        ]
+    ip(
+        "link set lo up",
+        f"link add {BRIDGE} type bridge",
+        f"addr add {spec.gateway}/{spec.prefix_length} dev {BRIDGE}{nodad}",
+        f"link set {BRIDGE} up",
+        *links,
+        namespace=control,
+    )
+    filter_bridged = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    if os.path.exists(filter_bridged):  # noqa: PTH110 - beside the same path as a word of a command
+        _run((*enter(control), "sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=0"))
+    for host, namespace in zip(spec.hosts, namespaces, strict=True):
+        ip(
+            "link set lo up",
+            f"addr add {host.address}/{spec.prefix_length} dev eth0{nodad}",
+            "link set eth0 up",
+            f"route add default via {spec.gateway}",
+            namespace=namespace,
+        )
+
+
+def remove(namespaces: Iterable[str]) -> None:
+    """Remove the names of namespaces, as far as they exist; with its last process a namespace is gone."""
+    for name in namespaces:
+        if (_NAMES / name).exists():
+            # Someone else who tears the same lab down may be faster.
+            subprocess.run(("ip", "netns", "delete", name), capture_output=True, check=False)
+
+
+def existing(namespaces: Iterable[str]) -> list[str]:
+    """Return those of the names that are there."""
+    return [name for name in namespaces if (_NAMES / name).exists()]
+
+
+def members(namespaces: Iterable[str]) -> list[ProcessId]:
+    """Return every process that lives in one of the namespaces."""
+    wanted = {_inode(_NAMES / name) for name in namespaces} - {None, _inode(Path("/proc/self/ns/net"))}
+    found = [ProcessId.of(pid) for pid in all_processes() if _inode(Path(f"/proc/{pid}/ns/net")) in wanted]
+    return [process for process in found if process is not None]
+
+
+def ip(*commands: str, namespace: str | None = None) -> None:
+    """Run commands of ``ip`` in one go.
+
+    Raises:
+        LabError: one failed; those before it were done.
+    """
+    argv = ("ip", *(("-n", namespace) if namespace else ()), "-batch", "-")
+    _run(argv, "\n".join((*commands, "")))
+
+
+def _run(argv: tuple[str, ...], stdin: str = "") -> None:
+    done = subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise LabError(
+            f"`{' '.join(argv)}` ended with status {done.returncode}: {done.stderr.strip()}; "
+            "a lab needs root and a kernel that allows network namespaces, bridges and veth links"
+        )
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lab shall look like: the network, the hosts, and who has a node; read from one YAML file.
+
+Reads and judges; starts nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from mco_rpc.errors import ConfigError
+from mco_rpc.suggestion import did_you_mean
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+CONTROL = "control"
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_PORTS = range(1, 65536)
+
+
+class HostSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """One host.
+
+    Attributes:
+        node: whether it runs a node; a mapping is merged over the node's configuration.
+        services: TCP ports on which something answers.
+    """
+
+    name: str
+    address: str
+    node: bool | dict[str, Any] = True
+    classes: list[str] = []
+    facts: dict[str, Any] = {}
+    services: list[int] = []
+
+    @property
+    def has_node(self) -> bool:
+        """Whether this host runs a node; a plain one only has an address."""
+        return self.node is not False
+
+    @property
+    def identity(self) -> str:
+        """The identity of the host's node: its name, if the node's configuration does not say otherwise."""
+        return str(self.node.get("identity", self.name)) if isinstance(self.node, dict) else self.name
+
+
+class Spec(msgspec.Struct, forbid_unknown_fields=True):
+    """A whole lab.
+
+    Attributes:
+        network: what the hosts share, for instance ``192.168.1.0/24``.
+        gateway: the address of the bridge; the broker listens there.
+        node: merged over the configuration of every node.
+    """
+
+    network: str
+    gateway: str
+    hosts: list[HostSpec]
+    node: dict[str, Any] = {}
+
+    @property
+    def prefix_length(self) -> int:
+        """The number of bits of an address that name the network."""
+        return ipaddress.ip_network(self.network).prefixlen
+
+    def host(self, name: str) -> HostSpec:
+        """Return the host with this name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        known = [host.name for host in self.hosts]
+        raise ConfigError(
+            f"this lab has no host {name!r}{did_you_mean(name, known)} (it has {', '.join(known)})"
+        )
+
+
+def read(file: Path) -> Spec:
+    """Return the lab that a YAML file describes.
+
+    Raises:
+        ConfigError: it cannot be read, or describes no possible lab; the text says where and what is allowed.
+    """
+    try:
+        data = yaml.safe_load(file.read_text("utf-8"))
+    except OSError as e:
+        raise ConfigError(f"lab file {file}: {e.strerror}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"lab file {file} is not YAML: {e}") from e
+    return parse(data, str(file))
+
+
+def parse(data: object, source: str = "the lab") -> Spec:
+    """Return the lab that plain data describes; ``source`` names it in errors.
+
+    Raises:
+        ConfigError: it describes no possible lab.
+    """
+    _check_keys(data, Spec, source, "the file")
+    hosts = data.get("hosts") if isinstance(data, Mapping) else None
+    for number, host in enumerate(hosts if isinstance(hosts, list) else []):
+        name = host.get("name", f"number {number + 1}") if isinstance(host, Mapping) else f"number {number + 1}"
+        _check_keys(host, HostSpec, source, f"host {name}")
+    try:
+        spec = msgspec.convert(data, Spec)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"{source}: {e}") from e
+    _check(spec, source)
+    return spec
+
+
+def _check_keys(data: object, kind: type[msgspec.Struct], source: str, where: str) -> None:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{source}: {where} must be a mapping, found {type(data).__name__}")
+    allowed = kind.__struct_fields__
+    for key in data:
+        if key not in allowed:
+            raise ConfigError(
+                f"{source}: {where}: unknown key {key!r}{did_you_mean(key, allowed)} "
+                f"(allowed: {', '.join(allowed)})"
+            )
+    required = [field.name for field in msgspec.structs.fields(kind) if field.required]
+    for key in required:
+        if key not in data:
+            raise ConfigError(f"{source}: {where}: key {key!r} is missing (required: {', '.join(required)})")
+
+
+def _check(spec: Spec, source: str) -> None:
+    try:
+        network = ipaddress.ip_network(spec.network)
+    except ValueError as e:
+        raise ConfigError(f"{source}: network: {e}") from e
+    users = {_address_in(network, spec.gateway, f"{source}: gateway"): "the gateway"}
+    if not spec.hosts:
+        raise ConfigError(f"{source}: hosts: a lab needs at least one host")
+    names: set[str] = set()
+    identities: set[str] = set()
+    for host in spec.hosts:
+        where = f"{source}: host {host.name}"
+        if not _HOST_NAME.match(host.name) or host.name == CONTROL:
+            raise ConfigError(
+                f"{where}: {host.name!r} cannot be a host's name: 1 to 63 lower-case letters, digits and -, "
+                f"not {CONTROL!r}, which is the lab's own"
+            )
+        if host.name in names:
+            raise ConfigError(f"{where}: there are two hosts with this name")
+        names.add(host.name)
+        address = _address_in(network, host.address, f"{where}: address")
+        if address in users:
+            raise ConfigError(f"{where}: address {host.address} is already that of {users[address]}")
+        users[address] = f"host {host.name}"
+        if host.has_node and host.identity in identities:
+            raise ConfigError(f"{where}: identity {host.identity!r} is already that of another node")
+        identities.add(host.identity)
+        for port in host.services:
+            if port not in _PORTS:
+                raise ConfigError(f"{where}: services: {port} is not a TCP port (1 to 65535)")
+
+
+def _address_in(network: Network, text: str, where: str) -> Address:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as e:
+        raise ConfigError(f"{where}: {e}") from e
+    edges = (network.network_address, network.broadcast_address)
+    if address not in network or (address.version == 4 and network.num_addresses > 2 and address in edges):
+        raise ConfigError(f"{where}: {text} is not the address of a host in {network}")
+    return address

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request on its way: publish it, believe only verified replies, and know when it is over."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mco_client.connection import LOST, REPLY, Connection
+from mco_client.results import Result, Results
+from mco_rpc import names
+from mco_rpc.connector import Packet
+from mco_rpc.errors import BrokerError, BrokerUnreachable, MessageError, SecurityError
+from mco_rpc.filters import Filter
+from mco_rpc.messages import Reply, Request, decode_reply, encode, new_id
+
+MAX_REPLY_BYTES = 16 * 1024 * 1024
+
+
+class Call:
+    """A request and the replies to it; iterating sends it and yields results as they arrive.
+
+    Args:
+        targets: who is asked, one by one up to the settings' ``direct_limit``; everybody whom the filter matches
+            if None.
+        timeout_s: seconds to wait at most.
+        window_s: for an unknown population: seconds without a new answer, after one, that end the wait.
+        limit: for an unknown population: answers that end the wait.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        agent: str,
+        action: str,
+        data: dict[str, Any],
+        *,
+        node_filter: Filter,
+        targets: tuple[str, ...] | None,
+        timeout_s: float,
+        window_s: float | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self._connection = connection
+        self._targets = targets
+        self._timeout_s, self._window_s, self._limit = timeout_s, window_s, limit
+        self._agent, self._action, self._data, self._filter = agent, action, data, node_filter
+        self.id = new_id()
+        self._answers: dict[str, Result] = {}
+        self._unexpected: list[Result] = []
+        self._unverified: dict[str, str] = {}
+        self._offline: set[str] = set()
+        self._is_nobody_there = False
+
+    def __iter__(self) -> Iterator[Result]:
+        """Ask, and yield what is answered until everybody has, or time is over.
+
+        Raises:
+            BrokerError: the broker cannot be reached, or was lost meanwhile; `results` has what came before.
+        """
+        request = self._request()
+        packets = self._packets(request)
+        with self._connection.inbox(self.id) as inbox:
+            began = time.monotonic()
+            self._connection.publish(packets)
+            until = began + self._timeout_s
+            while not self._is_over():
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    return
+                try:
+                    kind, at, what = inbox.get(timeout=left_s)
+                except queue.Empty:
+                    return
+                if kind == LOST or isinstance(what, BrokerError):
+                    raise self._lost(what)
+                if kind != REPLY:
+                    self._returned(what)
+                    continue
+                result = self._believe(what, at - began)
+                if result is not None:
+                    if self._window_s is not None:
+                        until = min(began + self._timeout_s, at + self._window_s)
+                    yield result
+
+    def results(self) -> Results:
+        """Return what came so far, with its population."""
+        expected = tuple(self._answers) if self._targets is None else self._targets
+        return Results(
+            agent=self._agent,
+            action=self._action,
+            expected=expected,
+            answers=tuple(self._answers.values()),
+            offline=tuple(sorted(self._offline)),
+            unexpected=tuple(self._unexpected),
+            unverified={node: why for node, why in self._unverified.items() if node not in self._answers},
+            timeout_s=self._timeout_s,
+        )
+
+    def _is_over(self) -> bool:
+        if self._targets is None:
+            return self._is_nobody_there or (self._limit is not None and len(self._answers) >= self._limit)
+        return len(self._answers) + len(self._offline) >= len(self._targets)
+
+    def _request(self) -> Request:
+        settings = self._connection.settings
+        return Request(
+            id=self.id,
+            collective=settings.collective,
+            agent=self._agent,
+            action=self._action,
+            caller=self._connection.security.principal,
+            sender=socket.gethostname(),
+            sent_at=self._connection.clock(),
+            ttl_s=self._timeout_s,
+            data=self._data,
+            filter=self._filter,
+            targets=self._targets,
+            reply_to=self._connection.reply_key,
+        )
+
+    def _packets(self, request: Request) -> list[Packet]:
+        """Return one packet a named node, which says at once who is offline, or one for everybody."""
+        security, collective = self._connection.security, request.collective
+        body = encode(request)
+        signature = security.sign(body)
+
+        def packet(kind: str, key: str) -> Packet:
+            return Packet(
+                exchange=names.exchange(collective, kind),
+                key=key,
+                body=body,
+                type="request",
+                message_id=self.id,
+                correlation_id=self.id,
+                signer=security.signer,
+                signature=signature,
+                expiration_s=self._timeout_s,
+                mandatory=True,
+            )
+
+        if self._targets is not None and len(self._targets) <= self._connection.settings.direct_limit:
+            return [packet(names.NODE, identity) for identity in self._targets]
+        return [packet(names.BROADCAST, names.agent_key(self._agent))]
+
+    def _returned(self, packet: Packet) -> None:
+        """Note who is not there: the node whose key it was, or everybody if nobody has the agent's key."""
+        if packet.key == names.agent_key(self._agent):
+            self._is_nobody_there = True
+            self._offline.update(self._targets or ())
+        elif self._targets and packet.key in self._targets:
+            self._offline.add(packet.key)
+
+    def _believe(self, packet: Packet, took_s: float) -> Result | None:
+        """Return the result in a packet if a node that we trust gave it, to this request, for the first time."""
+        try:
+            reply = self._verified(packet)
+        except (SecurityError, MessageError) as e:
+            self._unverified[packet.signer or "unknown"] = str(e)
+            return None
+        result = Result(reply.sender, reply.status, reply.message, reply.data, reply.ran_s, took_s)
+        if self._targets is not None and reply.sender not in self._targets:
+            self._unexpected.append(result)
+            return None
+        if reply.sender in self._answers:
+            return None
+        self._answers[reply.sender] = result
+        self._offline.discard(reply.sender)
+        return result
+
+    def _verified(self, packet: Packet) -> Reply:
+        if len(packet.body) > MAX_REPLY_BYTES:
+            raise MessageError(f"a reply of {len(packet.body)} bytes; at most {MAX_REPLY_BYTES} are read")
+        principal = self._connection.security.verify(packet.body, packet.signer, packet.signature)
+        reply = decode_reply(packet.body)
+        if reply.sender != principal:
+            raise SecurityError(f"signed by {principal}, but claims to be from {reply.sender!r}")
+        if reply.id != self.id:
+            raise SecurityError("a reply to another request")
+        return reply
+
+    def _lost(self, reason: object) -> BrokerError:
+        answered = len(self._answers)
+        waited = f"{answered} answered" if self._targets is None else f"{answered} of {len(self._targets)} had answered"
+        return BrokerUnreachable(
+            f"{self._agent}#{self._action}: the connection was lost while replies were awaited ({waited}; what the "
+            f"others did is unknown): {reason}"
+        )

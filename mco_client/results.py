@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results that carry their population, and the one place where they are counted and judged.
+
+Absence is failure: nobody asked, somebody silent or somebody we cannot verify is never a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from mco_client.text import listed, natural, one_line
+from mco_rpc.errors import ExpectationFailed
+from mco_rpc.status import Status
+
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one node answered.
+
+    Attributes:
+        status: a `mco_rpc.status.Status`, or a number that this version does not know.
+        ran_s: seconds on the node from the request's arrival to its reply.
+        took_s: seconds here from asking to the reply.
+    """
+
+    sender: str
+    status: int
+    message: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    ran_s: float = 0.0
+    took_s: float = 0.0
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the action ran and succeeded."""
+        return self.status == Status.OK
+
+    @property
+    def status_text(self) -> str:
+        """The status in words."""
+        return Status(self.status).text if self.status in Status else f"status {self.status}"
+
+    def has(self, **values: object) -> bool:
+        """Say whether the action succeeded and its outputs are as given."""
+        return self.is_ok and all(_same(self.data.get(name, _MISSING), value) for name, value in values.items())
+
+
+@dataclass(frozen=True)
+class Results(Sequence[Result]):
+    """The answers of a call together with everybody who should have given one.
+
+    Attributes:
+        expected: who was asked.
+        offline: those of them whom the broker says are not there.
+        unexpected: answers of nodes that were not asked; they take no part in any judgement.
+        unverified: nodes whose answers were not believed, and why.
+    """
+
+    agent: str
+    action: str
+    expected: tuple[str, ...]
+    answers: tuple[Result, ...] = ()
+    offline: tuple[str, ...] = ()
+    unexpected: tuple[Result, ...] = ()
+    unverified: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 0.0
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | Sequence[Result]:
+        return self.answers[index]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.answers)
+
+    def by_node(self) -> dict[str, Result]:
+        """Return the answers by the node that gave them."""
+        return {result.sender: result for result in self.answers}
+
+    @property
+    def missing(self) -> list[str]:
+        """The nodes that were asked and did not answer, offline ones included."""
+        answered = {result.sender for result in self.answers}
+        return sorted((node for node in self.expected if node not in answered), key=natural)
+
+    @property
+    def silent(self) -> list[str]:
+        """The nodes that did not answer and of whom nobody knows why."""
+        return [node for node in self.missing if node not in self.offline]
+
+    @property
+    def failed(self) -> list[Result]:
+        """The answers that are not ok, for whatever reason."""
+        return [result for result in self.answers if not result.is_ok]
+
+    @property
+    def denied(self) -> list[str]:
+        """The nodes that said that we may not."""
+        return [result.sender for result in self.answers if result.status == Status.DENIED]
+
+    @property
+    def timed_out(self) -> list[str]:
+        """The nodes on which the action did not end in time."""
+        return [result.sender for result in self.answers if result.status == Status.TIMED_OUT]
+
+    def where(self, **values: object) -> list[Result]:
+        """Return the successful answers whose outputs are as given."""
+        return [result for result in self.answers if result.has(**values)]
+
+    def count(self, value: object = None, **values: object) -> int:
+        """Return how many successful answers have the outputs given: ``count(blocked=True)``."""
+        if value is not None:
+            return self.answers.count(value)  # type: ignore[arg-type]  # what a sequence's count does
+        return len(self.where(**values))
+
+    def require_ok(self) -> Results:
+        """Return these results if every node that was asked succeeded.
+
+        Raises:
+            ExpectationFailed: it names every node that did not, with its reason.
+        """
+        return self.require_all()
+
+    def require_all(self, **values: object) -> Results:
+        """Return these results if every node that was asked succeeded with the outputs given.
+
+        Raises:
+            ExpectationFailed: how many of how many, who, what they said instead, and who said nothing.
+        """
+        wrong = [result for result in self.answers if result.is_ok and not result.has(**values)]
+        parts = _not_as_asked(wrong, values, len(self.expected))
+        parts += [text for text in (_failures(self.failed), *self._absences()) if text]
+        if not self.expected and not parts:
+            parts = ["no node was asked"]
+        if parts:
+            raise ExpectationFailed(f"{self.agent}#{self.action}: {'; '.join(parts)}")
+        return self
+
+    def _absences(self) -> list[str]:
+        of = f"of {len(self.expected)}"
+        texts = []
+        if self.silent:
+            waited = f" within {self.timeout_s:g} s" if self.timeout_s else ""
+            texts.append(f"no reply{waited} from {len(self.silent)} {of}: {listed(self.silent)}")
+        if self.offline:
+            texts.append(f"offline, {len(self.offline)} {of}: {listed(self.offline)}")
+        if self.unverified:
+            reasons = (f"{node} ({one_line(why)})" for node, why in sorted(self.unverified.items()))
+            texts.append(f"answered, but not believed: {', '.join(reasons)}")
+        return texts
+
+
+def _not_as_asked(wrong: Iterable[Result], values: Mapping[str, object], asked: int) -> list[str]:
+    """Return a text for each output that is not as it should be: ``not blocked on 2 of 27: web3, web9``."""
+    texts = []
+    for name, value in values.items():
+        bad = [result for result in wrong if not result.has(**{name: value})]
+        if not bad:
+            continue
+        where = f"on {len(bad)} of {asked}"
+        if isinstance(value, bool) and all(isinstance(result.data.get(name), bool) for result in bad):
+            texts.append(f"{'not ' if value else ''}{name} {where}: {listed(result.sender for result in bad)}")
+        else:
+            seen = (f"{r.sender} ({one_line(repr(r.data.get(name)))})" for r in sorted(bad, key=_by_sender))
+            texts.append(f"{name} is not {value!r} {where}: {', '.join(seen)}")
+    return texts
+
+
+def _failures(failed: Sequence[Result]) -> str:
+    """Return who failed, equal reasons together."""
+    reasons: dict[str, list[str]] = {}
+    for result in failed:
+        reasons.setdefault(f"{result.status_text}: {one_line(result.message)}", []).append(result.sender)
+    return "; ".join(f"{listed(nodes)}: {why}" for why, nodes in reasons.items())
+
+
+def _by_sender(result: Result) -> list[tuple[int, int, str]]:
+    return natural(result.sender)
+
+
+def _same(seen: object, wanted: object) -> bool:
+    # 1 == True in Python, but a count of 1 is no yes.
+    return isinstance(seen, bool) == isinstance(wanted, bool) and seen == wanted

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`RpcClient`: ask the nodes that a filter matches to do the actions of one agent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+from mco_client.call import Call
+from mco_client.connection import Connection
+from mco_client.discovery import Discovered, Discovery
+from mco_client.discovery.broadcast import BroadcastDiscovery
+from mco_client.progress import Progress
+from mco_client.results import Result, Results
+from mco_client.stats import Stats
+from mco_client.text import listed, natural, one_line
+from mco_rpc.errors import DiscoveryError
+from mco_rpc.filters import Filter, fact_term, from_options, parse_fact
+
+
+class RpcClient:
+    """A client of one agent.
+
+    Every action of the agent is a method: ``client.block(ipaddr="192.168.1.1")`` asks the discovered nodes and
+    returns their `Results`. Filters add up; changing one forgets who was discovered.
+
+    Args:
+        agent: the agent's name.
+        connection: shared with other clients; one of its own, from the configuration, if None.
+        discovery: who finds the nodes; broadcast if None.
+        timeout_s: seconds to wait for replies; from the settings if None.
+
+    >>> from mco_lab.memory import MemoryFleet
+    >>> with MemoryFleet.of_hosts(web1={"country": "de"}, web2={"country": "fr"}) as fleet:
+    ...     client = RpcClient("rpcutil", connection=fleet.connection())
+    ...     client.fact_filter("country", "de")
+    ...     [(result.sender, result.data["value"]) for result in client.get_fact(fact="country")]
+    [('web1', 'de')]
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        connection: Connection | None = None,
+        *,
+        discovery: Discovery | None = None,
+        timeout_s: float | None = None,
+        discovery_timeout_s: float | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.agent = agent
+        self._owns_connection = connection is None
+        self.connection = connection or Connection()
+        self._discovery = discovery or BroadcastDiscovery(self.connection)
+        self.timeout_s = timeout_s or self.connection.settings.timeout_s
+        self.discovery_timeout_s = discovery_timeout_s or self.connection.settings.discovery_timeout_s
+        self.progress = progress
+        self.stats = Stats()
+        self._filter = Filter()
+        self._found: Discovered | None = None
+        self._discovery_s = 0.0
+
+    def __enter__(self) -> RpcClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the broker, unless the connection belongs to somebody else."""
+        if self._owns_connection:
+            self.connection.close()
+
+    # Filters.
+
+    @property
+    def filter(self) -> Filter:
+        """What was asked for so far, without the agent itself."""
+        return self._filter
+
+    def class_filter(self, name: str) -> None:
+        """Ask only nodes with this class; ``/x/`` is a regular expression."""
+        self.add_filter(from_options(classes=[name]))
+
+    def fact_filter(self, fact: str, value: str | None = None, operator: str = "==") -> None:
+        """Ask only nodes with this fact: ``("country", "de")``, ``("cores", "4", ">=")`` or ``("cores>=4")``."""
+        term = parse_fact(fact) if value is None else fact_term(fact, operator, value)
+        self.add_filter(Filter(facts=(term,)))
+
+    def identity_filter(self, identity: str) -> None:
+        """Ask this node too; several are alternatives, ``/x/`` is a regular expression."""
+        self.add_filter(from_options(identities=[identity]))
+
+    def agent_filter(self, agent: str) -> None:
+        """Ask only nodes that offer this agent as well."""
+        self.add_filter(from_options(agents=[agent]))
+
+    def add_filter(self, more: Filter) -> None:
+        """Ask only nodes that this filter matches as well."""
+        self._filter = self._filter.merged(more)
+        self._found = None
+
+    def reset_filter(self) -> None:
+        """Ask everybody who offers the agent."""
+        self._filter = Filter()
+        self._found = None
+
+    # Discovery.
+
+    def discover(self, nodes: Iterable[str] | None = None, limit: int | None = None) -> list[str]:
+        """Find the nodes to ask, or take the given ones without looking; return their names.
+
+        Raises:
+            BrokerError: the broker cannot be used.
+        """
+        began = time.monotonic()
+        if nodes is not None:
+            self._found = Discovered(tuple(dict.fromkeys(nodes)))
+        else:
+            asked = self._filter.merged(Filter(agents=(self.agent,)))
+            self._found = self._discovery.discover(asked, limit, self.discovery_timeout_s)
+        self._discovery_s = time.monotonic() - began
+        self.stats = Stats(
+            discovered=len(self._found.nodes),
+            discovered_nodes=list(self._found.nodes),
+            discoverytime=self._discovery_s,
+            unverified=dict(self._found.unverified),
+        )
+        return list(self._found.nodes)
+
+    @property
+    def discovered(self) -> list[str]:
+        """The nodes that are asked, found now if need be."""
+        if self._found is None:
+            self.discover()
+        return list(self._found.nodes) if self._found else []
+
+    def require_discovered(self) -> list[str]:
+        """Return the nodes that are asked.
+
+        Raises:
+            DiscoveryError: there is none, or some answered whom we cannot believe.
+        """
+        nodes = self.discovered
+        unverified = self._found.unverified if self._found else {}
+        if unverified:
+            reasons = (f"{node} ({one_line(why)})" for node, why in sorted(unverified.items()))
+            raise DiscoveryError(f"answers to the discovery were not believed: {', '.join(reasons)}")
+        if not nodes:
+            raise DiscoveryError(
+                f"no node with agent {self.agent} was discovered within {self.discovery_timeout_s:g} s "
+                f"for the filter: {self._filter}"
+            )
+        return nodes
+
+    # Calls.
+
+    def call(self, action: str, /, **inputs: Any) -> Results:
+        """Ask for an action and return all results with their population and, in `stats`, their numbers.
+
+        Raises:
+            DiscoveryError: there is no node to ask.
+            BrokerError: the broker cannot be used, or was lost while replies were awaited.
+        """
+        call = self._start(action, inputs)
+        for _ in self._followed(call):
+            pass
+        return self._finished(call)
+
+    def stream(self, action: str, /, **inputs: Any) -> Iterator[Result]:
+        """Ask for an action and yield results as they arrive; `stats` is complete when the iteration ends."""
+        call = self._start(action, inputs)
+        yield from self._followed(call)
+        self._finished(call)
+
+    def __getattr__(self, action: str) -> Callable[..., Results]:
+        if action.startswith("_"):
+            raise AttributeError(action)
+
+        def ask(**inputs: Any) -> Results:
+            return self.call(action, **inputs)
+
+        ask.__name__ = action
+        return ask
+
+    def __repr__(self) -> str:
+        found = f", nodes {listed(self._found.nodes)}" if self._found else ""
+        return f"<RpcClient {self.agent}: {self._filter}{found}>"
+
+    def _start(self, action: str, inputs: dict[str, Any]) -> Call:
+        nodes = self.discovered
+        if not nodes:
+            self.require_discovered()
+        return Call(
+            self.connection,
+            self.agent,
+            action,
+            inputs,
+            node_filter=Filter(),
+            targets=tuple(nodes),
+            timeout_s=self.timeout_s,
+        )
+
+    def _followed(self, call: Call) -> Iterator[Result]:
+        self._began, self._began_at = time.monotonic(), self.connection.clock()
+        with Progress(len(self.discovered), is_wanted=self.progress) as progress:
+            for result in call:
+                progress.advance()
+                yield result
+
+    def _finished(self, call: Call) -> Results:
+        blocked_s = time.monotonic() - self._began
+        results = call.results()
+        found = self._found or Discovered(())
+        self.stats = Stats(
+            requestid=call.id,
+            starttime=self._began_at,
+            discoverytime=self._discovery_s,
+            blocktime=blocked_s,
+            totaltime=self._discovery_s + blocked_s,
+            discovered=len(found.nodes),
+            discovered_nodes=sorted(found.nodes, key=natural),
+        )
+        self.stats.take(results)
+        return results

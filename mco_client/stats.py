@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The statistics of the last call, under the names MCollective's users know, and what it did not count."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from mco_client.results import Results
+from mco_rpc.status import Status
+
+
+@dataclass
+class Stats:
+    """Numbers and names of one call; times are in seconds, ``starttime`` since the epoch."""
+
+    requestid: str = ""
+    starttime: float = 0.0
+    discoverytime: float = 0.0
+    blocktime: float = 0.0
+    totaltime: float = 0.0
+    discovered: int = 0
+    discovered_nodes: list[str] = field(default_factory=list)
+    responses: int = 0
+    okcount: int = 0
+    failcount: int = 0
+    responsesfrom: list[str] = field(default_factory=list)
+    noresponsefrom: list[str] = field(default_factory=list)
+    unexpectedresponsefrom: list[str] = field(default_factory=list)
+    offline: list[str] = field(default_factory=list)
+    denied: list[str] = field(default_factory=list)
+    timed_out: list[str] = field(default_factory=list)
+    unverified: dict[str, str] = field(default_factory=dict)
+
+    def take(self, results: Results) -> None:
+        """Count what came."""
+        self.responses = len(results)
+        self.okcount = sum(result.status == Status.OK for result in results)
+        self.failcount = self.responses - self.okcount
+        self.responsesfrom = [result.sender for result in results]
+        self.noresponsefrom = results.missing
+        self.unexpectedresponsefrom = [result.sender for result in results.unexpected]
+        self.offline = list(results.offline)
+        self.denied = results.denied
+        self.timed_out = results.timed_out
+        self.unverified = dict(results.unverified)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as ``-j`` prints it."""
+        return dataclasses.asdict(self)

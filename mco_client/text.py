@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text from nodes on its way to people: nothing in it may reach the terminal as a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+# Characters that reorder or hide what stands around them.
+_INVISIBLE = frozenset(
+    "\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+
+
+def safe(value: object) -> str:
+    r"""Return text for a terminal: control characters and bidirectional marks made visible, tabs and line ends kept.
+
+    >>> safe("up\x1b[2Jdown")
+    'up\\x1b[2Jdown'
+    """
+    return "".join(c if c in "\n\t" or (c.isprintable() and c not in _INVISIBLE) else _escaped(c) for c in str(value))
+
+
+def one_line(value: object, limit: int = 300) -> str:
+    """Return `safe` text without line ends, cut where it gets long."""
+    text = safe(value).replace("\n", "\\n").replace("\t", "\\t")
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
+def shown(value: object) -> str:
+    """Return a value of a reply as a table cell: text as it is, the rest as JSON."""
+    if isinstance(value, str):
+        return safe(value)
+    return safe(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def listed(nodes: Iterable[str]) -> str:
+    """Return the names of nodes, sorted as people count: web2 before web10."""
+    return ", ".join(sorted(nodes, key=natural))
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sorting key that takes digits for numbers."""
+    parts: list[tuple[int, int, str]] = []
+    digits, text = "", ""
+    for c in name:
+        if c.isascii() and c.isdigit():
+            if text:
+                parts.append((1, 0, text))
+                text = ""
+            digits += c
+        else:
+            if digits:
+                parts.append((0, int(digits), ""))
+                digits = ""
+            text += c
+    parts.append((0, int(digits), "") if digits else (1, 0, text))
+    return parts
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

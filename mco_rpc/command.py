@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a command for an agent: an argument list, a deadline that ends the whole process group, bounded output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from mco_rpc.errors import ActionAborted, TimedOut
+
+if TYPE_CHECKING:
+    import subprocess
+
+MAX_OUTPUT_BYTES = 256 * 1024
+_CHUNK_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ended; the texts hold at most `MAX_OUTPUT_BYTES` each."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    is_truncated: bool = False
+
+    def __str__(self) -> str:
+        said = (self.stderr.strip() or self.stdout.strip())[:300]
+        return f"`{' '.join(self.argv)}` ended with status {self.returncode}" + (f": {said}" if said else "")
+
+
+def command_exists(*commands: str) -> Callable[[Mapping[str, object]], str | None]:
+    """Return an ``activate_when`` that asks for any one of ``commands`` on the node."""
+
+    def why_not(_settings: Mapping[str, object]) -> str | None:
+        import shutil
+
+        if any(shutil.which(command) for command in commands):
+            return None
+        return f"none of {', '.join(commands)} is installed" if len(commands) > 1 else f"{commands[0]} is not installed"
+
+    return why_not
+
+
+def run(argv: tuple[str, ...], *, deadline: float, stdin: bytes = b"", check: bool = False) -> Completed:
+    """Run a command to its end.
+
+    Args:
+        deadline: on `time.monotonic`'s clock; past it the command's whole process group is killed.
+        check: whether a status other than 0 aborts the action.
+
+    Raises:
+        TimedOut: the deadline passed.
+        ActionAborted: the command is not installed or, with ``check``, failed.
+    """
+    import subprocess
+
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as e:
+        raise ActionAborted(f"`{argv[0]}` cannot be started: {e.strerror}; is it installed on this node?") from e
+    try:
+        outputs, is_truncated = _pump(process, stdin, deadline)
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired) as e:
+        raise TimedOut(f"`{' '.join(argv)}` did not end before the deadline and was killed") from e
+    finally:
+        _end(process)
+    stdout, stderr = (out.decode("utf-8", "replace") for out in outputs)
+    done = Completed(argv, process.returncode, stdout, stderr, is_truncated)
+    if check and done.returncode:
+        raise ActionAborted(str(done))
+    return done
+
+
+def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[list[bytes], bool]:
+    """Feed and drain a process until it closes its outputs, keeping the first `MAX_OUTPUT_BYTES` of each."""
+    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
+    kept = [bytearray(), bytearray()]
+    is_truncated = False
+    with selectors.DefaultSelector() as selector:
+        for pipe, buffer in zip(pipes, kept, strict=True):
+            selector.register(pipe, selectors.EVENT_READ, buffer)
+        source = process.stdin
+        if source is not None:
+            os.set_blocking(source.fileno(), False)
+            selector.register(source, selectors.EVENT_WRITE)
+        while selector.get_map():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            for key, _ in selector.select(left_s):
+                if key.fileobj is source:
+                    stdin = _feed(key.fd, stdin)
+                    if not stdin:
+                        selector.unregister(source)
+                        _close(source)
+                    continue
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                room = MAX_OUTPUT_BYTES - len(key.data)
+                key.data.extend(chunk[:room])
+                is_truncated = is_truncated or len(chunk) > room
+    return [bytes(buffer) for buffer in kept], is_truncated
+
+
+def _feed(fd: int, data: bytes) -> bytes:
+    """Write what the pipe takes now; return the rest, nothing if nobody reads any more."""
+    try:
+        return data[os.write(fd, data[:_CHUNK_BYTES]) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        return b""
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        pipe.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the process group, reap the process and close its pipes."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            _close(pipe)

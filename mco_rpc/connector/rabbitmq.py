@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RabbitMQ over AMQP 0-9-1: one thread that does all input and output, and connects again by itself.
+
+The only module that imports pika. Nothing here decides; what to do about a lost connection is the listener's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pika
+import pika.channel
+import pika.exceptions
+import pika.spec
+from pika.adapters.select_connection import IOLoop
+
+from mco_rpc import names
+from mco_rpc.config import BrokerSettings, redacted
+from mco_rpc.connector import Endpoint, Listener, Packet
+from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, ConfigError, IdentityTaken
+
+_log = logging.getLogger(__name__)
+
+SIGNATURE_HEADER, KEY_HEADER = "mco-signature", "mco-key"
+FIRST_RETRY_S, LAST_RETRY_S = 0.1, 10.0
+BLOCKED_TIMEOUT_S = 30.0
+_ACCESS_REFUSED, _RESOURCE_LOCKED, _NOT_ALLOWED = 403, 405, 530
+
+
+class RabbitmqConnector:
+    """A connection to the first of some brokers that takes us."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._brokers = [(redacted(url), _parameters(url, settings)) for url in settings.brokers]
+        self._turn = 0
+        self._failures = 0
+        self._loop = IOLoop()
+        self._thread: threading.Thread | None = None
+        self._connection: pika.SelectConnection | None = None
+        self._channel: pika.channel.Channel | None = None
+        self._reason: BrokerError | None = None
+        self._is_closing = False
+
+    def open(self, endpoint: Endpoint, listener: Listener) -> None:
+        """Begin to connect, and to connect again whenever the connection is lost; return at once."""
+        self._endpoint, self._listener = endpoint, listener
+        self._thread = threading.Thread(target=self._run, name=f"amqp {endpoint.queue}", daemon=True)
+        self._thread.start()
+
+    def publish(self, packets: Sequence[Packet]) -> None:
+        """Send messages, from any thread; without a connection they are dropped and the listener knows."""
+        self._call(functools.partial(self._send, packets))
+
+    def addresses(self) -> list[str]:
+        """Return the addresses that the brokers' names have now; a name that has none is left out."""
+        found: list[str] = []
+        for _, parameters in self._brokers:
+            with contextlib.suppress(OSError):
+                found += [
+                    str(info[4][0]) for info in socket.getaddrinfo(parameters.host, None, type=socket.SOCK_STREAM)
+                ]
+        return sorted(set(found))
+
+    def close(self) -> None:
+        """Send what was published, leave, and call the listener no more; from any thread, more than once."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._call(self._leave)
+        if thread is not threading.current_thread():
+            thread.join()
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        # After a close the loop is gone, and whoever still publishes lost nothing that was promised.
+        with contextlib.suppress(AttributeError, OSError):
+            self._loop.add_callback_threadsafe(callback)
+
+    # What follows runs on the connector's thread.
+
+    def _run(self) -> None:
+        self._connect()
+        self._loop.start()
+        self._loop.close()
+
+    def _connect(self) -> None:
+        self._reason = None
+        _, parameters = self._brokers[self._turn]
+        self._connection = pika.SelectConnection(
+            parameters,
+            on_open_callback=self._on_open,
+            on_open_error_callback=self._on_lost,
+            on_close_callback=self._on_lost,
+            custom_ioloop=self._loop,
+        )
+
+    def _on_open(self, connection: pika.SelectConnection) -> None:
+        connection.channel(on_open_callback=self._on_channel)
+
+    def _on_channel(self, channel: pika.channel.Channel) -> None:
+        """Declare everything without waiting for each answer; a refusal closes the channel and says why."""
+        self._channel = channel
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.add_on_cancel_callback(lambda _: self._give_up(BrokerUnreachable("the broker removed our queue")))
+        channel.add_on_return_callback(self._on_returned)
+        for collective in self._endpoint.collectives:
+            for kind in names.EXCHANGE_KINDS:
+                channel.exchange_declare(names.exchange(collective, kind), "topic", durable=True)
+        channel.queue_declare(self._endpoint.queue, exclusive=True, auto_delete=True)
+        for exchange, key in self._endpoint.bindings:
+            channel.queue_bind(self._endpoint.queue, exchange, key)
+        channel.basic_consume(
+            self._endpoint.queue, self._on_packet, auto_ack=True, exclusive=True, callback=self._on_consuming
+        )
+
+    def _on_consuming(self, _: object) -> None:
+        self._failures = 0
+        _log.info("connected to %s as %s", self._brokers[self._turn][0], self._endpoint.queue)
+        self._listener.on_connected()
+
+    def _on_packet(
+        self, _: object, method: pika.spec.Basic.Deliver, properties: pika.BasicProperties, body: bytes
+    ) -> None:
+        if not self._is_closing:
+            self._listener.on_packet(_packet(method.exchange, method.routing_key, properties, body))
+
+    def _on_returned(
+        self, _: object, method: pika.spec.Basic.Return, properties: pika.BasicProperties, _body: bytes
+    ) -> None:
+        if not self._is_closing:
+            self._listener.on_returned(_packet(method.exchange, method.routing_key, properties, b""))
+
+    def _send(self, packets: Sequence[Packet]) -> None:
+        channel = self._channel
+        if channel is None or not channel.is_open:
+            return
+        user = self._brokers[self._turn][1].credentials.username
+        now = int(time.time())
+        for packet in packets:
+            properties = pika.BasicProperties(
+                content_type="application/json",
+                type=packet.type,
+                message_id=packet.message_id,
+                correlation_id=packet.correlation_id or None,
+                expiration=None if packet.expiration_s is None else str(max(1, int(packet.expiration_s * 1000))),
+                timestamp=now,
+                user_id=user,
+                headers={SIGNATURE_HEADER: packet.signature, KEY_HEADER: packet.signer},
+            )
+            channel.basic_publish(packet.exchange, packet.key, packet.body, properties, packet.mandatory)
+
+    def _on_channel_closed(self, _: object, error: Exception) -> None:
+        self._channel = None
+        if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+            self._give_up(self._refusal(error.reply_code, error.reply_text))
+
+    def _refusal(self, code: int, text: str) -> BrokerError:
+        broker = self._brokers[self._turn][0]
+        if code == _RESOURCE_LOCKED:
+            return IdentityTaken(
+                f"queue {self._endpoint.queue} on {broker} is held by another connection: another daemon with this "
+                "identity runs, or an earlier connection of this one has not died yet"
+            )
+        if code == _ACCESS_REFUSED:
+            return BrokerRefused(f"broker {broker} refused: {text}")
+        return BrokerUnreachable(f"broker {broker} closed our channel: {code} {text}")
+
+    def _give_up(self, reason: BrokerError) -> None:
+        self._reason = reason
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
+    def _on_lost(self, _: object, error: BaseException) -> None:
+        """Tell the listener, then try the next broker after a pause that grows, with jitter."""
+        self._connection = self._channel = None
+        if self._is_closing:
+            self._loop.stop()
+            return
+        reason = self._reason or _reason(self._brokers[self._turn][0], error)
+        self._turn = (self._turn + 1) % len(self._brokers)
+        self._failures += 1
+        # The other brokers of a list are tried at once; only a whole round of failures is followed by a pause.
+        rounds = max(0, self._failures - len(self._brokers) + 1)
+        pause_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(rounds, 10)) if rounds else 0.0
+        if rounds:
+            self._listener.on_disconnected(reason)
+        if not self._is_closing:
+            self._loop.call_later(pause_s * random.uniform(0.5, 1.0), self._retry)  # noqa: S311 - jitter, no secret
+
+    def _retry(self) -> None:
+        if not self._is_closing:
+            self._connect()
+
+    def _leave(self) -> None:
+        self._is_closing = True
+        if self._connection is None:
+            self._loop.stop()
+        elif not (self._connection.is_closing or self._connection.is_closed):
+            self._connection.close()
+
+
+def _parameters(url: str, settings: BrokerSettings) -> pika.URLParameters:
+    try:
+        parameters = pika.URLParameters(url)
+    except (ValueError, TypeError, pika.exceptions.AMQPError) as e:
+        raise ConfigError(
+            f"brokers: {redacted(url)} is not an AMQP URL ({e}); expected amqp://user:password@host:5672/vhost"
+        ) from e
+    if not url.startswith(("amqp://", "amqps://")) or not parameters.host:
+        raise ConfigError(f"brokers: {redacted(url)}: expected amqp://user:password@host:5672/vhost")
+    parameters.heartbeat = settings.heartbeat_s
+    parameters.socket_timeout = settings.connect_timeout_s
+    parameters.stack_timeout = settings.connect_timeout_s * 2
+    parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S
+    parameters.client_properties = {"product": "mco-behave", "connection_name": socket.gethostname()}
+    return parameters
+
+
+def _packet(exchange: str, key: str, properties: pika.BasicProperties, body: bytes) -> Packet:
+    """Return what came, with every field of the type it must have, whoever sent it."""
+    headers = properties.headers or {}
+    signature, signer = headers.get(SIGNATURE_HEADER), headers.get(KEY_HEADER)
+    return Packet(
+        exchange=exchange,
+        key=key,
+        body=body,
+        type=properties.type or "",
+        message_id=properties.message_id or "",
+        correlation_id=properties.correlation_id or "",
+        signer=signer if isinstance(signer, str) else "",
+        signature=signature if isinstance(signature, bytes) else b"",
+    )
+
+
+def _reason(broker: str, error: BaseException) -> BrokerError:
+    """Return what a failed or lost connection means for the user."""
+    causes = list(_causes(error))
+    for cause in causes:
+        code = getattr(cause, "reply_code", None)
+        text = getattr(cause, "reply_text", "")
+        is_refusal = isinstance(
+            cause, pika.exceptions.ProbableAuthenticationError | pika.exceptions.ProbableAccessDeniedError
+        )
+        if code == _NOT_ALLOWED or isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
+            return BrokerRefused(f"broker {broker} has no such virtual host, or we may not use it {text}".rstrip())
+        if code == _ACCESS_REFUSED or is_refusal:
+            return BrokerRefused(f"broker {broker} refused the user name or password {text}".rstrip())
+    first = next((cause for cause in causes if isinstance(cause, OSError)), None)
+    if isinstance(first, socket.gaierror):
+        return BrokerUnreachable(f"broker {broker}: the host name cannot be resolved: {first.strerror}")
+    if isinstance(first, ConnectionRefusedError):
+        return BrokerUnreachable(f"broker {broker}: connection refused; does RabbitMQ run there, on this port?")
+    detail = first or (causes[-1] if causes else error)
+    return BrokerUnreachable(f"broker {broker}: connection failed or lost: {str(detail) or type(detail).__name__}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk pika's nested errors from the outside to the inside."""
+    yield error
+    inner = [*getattr(error, "exceptions", ()), getattr(error, "exception", None)]
+    inner += [argument for argument in error.args if isinstance(argument, BaseException)]
+    for cause in inner:
+        if isinstance(cause, BaseException) and cause is not error:
+            yield from _causes(cause)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What crosses the wire: requests, replies and events, as typed JSON.
+
+Every field that changes what happens is in the body, and the body's bytes are what is signed. A request
+with a field this version does not know is refused: it may hold a restriction that would be ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+import msgspec
+
+from mco_rpc.errors import MessageError
+from mco_rpc.filters import Filter
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_field="kind", forbid_unknown_fields=True):
+    """Ask nodes to do one action of one agent.
+
+    Attributes:
+        targets: the identities it is for, or None for everybody whom the filter matches.
+        sender: the host it was asked from; a hint for people, vouched for by nobody.
+        sent_at: seconds since the epoch, by the caller's clock.
+        ttl_s: seconds after which no node may begin to act on it.
+        reply_to: routing key of the caller's reply queue; None means that nobody waits.
+    """
+
+    id: str
+    collective: str
+    agent: str
+    action: str
+    caller: str
+    sender: str
+    sent_at: float
+    ttl_s: float
+    data: dict[str, Any] = {}
+    filter: Filter = Filter()
+    targets: tuple[str, ...] | None = None
+    reply_to: str | None = None
+    noop: bool = False
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply", tag_field="kind"):
+    """What became of a request on one node.
+
+    Attributes:
+        id: the request's.
+        status: a `mco_rpc.status.Status`; a number this version does not know is kept as it is.
+        data: the action's outputs; empty unless it ran.
+        ran_s: seconds from the request's arrival to this reply, on the node.
+    """
+
+    id: str
+    collective: str
+    agent: str
+    action: str
+    sender: str
+    sent_at: float
+    status: int = 0
+    message: str = ""
+    data: dict[str, Any] = {}
+    ran_s: float = 0.0
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="kind"):
+    """Something a node says unasked: that it is there, that it goes.
+
+    Attributes:
+        topic: what it is about (``presence``), the first word of its routing key.
+    """
+
+    topic: str
+    collective: str
+    sender: str
+    sent_at: float
+    data: dict[str, Any] = {}
+
+
+_Message = TypeVar("_Message")
+_encoder = msgspec.json.Encoder()
+_request = msgspec.json.Decoder(Request)
+_reply = msgspec.json.Decoder(Reply)
+_event = msgspec.json.Decoder(Event)
+
+
+def new_id() -> str:
+    """Return 128 random bits in hexadecimal: the id of a request."""
+    return os.urandom(16).hex()
+
+
+def encode(message: Request | Reply | Event) -> bytes:
+    """Return the body that is signed and sent.
+
+    Raises:
+        MessageError: the data holds something that JSON cannot say.
+    """
+    try:
+        return _encoder.encode(message)
+    except (TypeError, ValueError, RecursionError) as e:
+        raise MessageError(f"{type(message).__name__.lower()} cannot be written as JSON: {e}") from e
+
+
+def decode_request(body: bytes) -> Request:
+    """Return the request in ``body``; raise `MessageError` if there is none."""
+    return _decode(_request, body, "request")
+
+
+def decode_reply(body: bytes) -> Reply:
+    """Return the reply in ``body``; raise `MessageError` if there is none."""
+    return _decode(_reply, body, "reply")
+
+
+def decode_event(body: bytes) -> Event:
+    """Return the event in ``body``; raise `MessageError` if there is none."""
+    return _decode(_event, body, "event")
+
+
+def _decode(decoder: msgspec.json.Decoder[_Message], body: bytes, kind: str) -> _Message:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise MessageError(f"{len(body)} bytes that are not a {kind}: {e}") from e

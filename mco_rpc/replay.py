@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuse what was sent too long ago, by a wrong clock, before this node started, or twice."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from mco_rpc.errors import Expired
+from mco_rpc.messages import Request
+
+MAX_REMEMBERED = 200_000
+
+
+class ReplayGuard:
+    """Remember the ids of requests for as long as they could be accepted again.
+
+    What was sent before this guard began is refused: an id that an earlier life of the daemon accepted is
+    forgotten, and its request must not run again.
+
+    Args:
+        clock: seconds since the epoch.
+        max_skew_s: how far a caller's clock may be off, in either direction.
+        max_ttl_s: longest time to live that is accepted.
+    """
+
+    def __init__(self, clock: Callable[[], float], max_skew_s: float, max_ttl_s: float) -> None:
+        self._clock = clock
+        self._max_skew_s = max_skew_s
+        self._max_ttl_s = max_ttl_s
+        self._began = clock()
+        self._seen: set[str] = set()
+        self._forget: list[tuple[float, str]] = []
+
+    def admit(self, request: Request) -> None:
+        """Accept a request once.
+
+        Raises:
+            Expired: it is too old, from the future, asks for too long a life, or came before.
+        """
+        now = self._clock()
+        age_s = now - request.sent_at
+        if not 0 < request.ttl_s <= self._max_ttl_s:
+            raise Expired(
+                f"time to live of {request.ttl_s:g} s; more than 0 and at most {self._max_ttl_s:g} s is accepted"
+            )
+        if not age_s >= -self._max_skew_s:
+            raise Expired(
+                f"clock skew: the request is from {-age_s:.1f} s in the future of this node's clock; "
+                f"up to {self._max_skew_s:g} s is accepted; set both clocks (NTP)"
+            )
+        if age_s > request.ttl_s + self._max_skew_s:
+            raise Expired(
+                f"expired: sent {age_s:.1f} s ago by this node's clock, to live for {request.ttl_s:g} s; "
+                "it was delayed, or a clock is wrong (NTP)"
+            )
+        if request.sent_at < self._began:
+            raise Expired(
+                f"sent {self._began - request.sent_at:.1f} s before this node started, by its clock; "
+                "ask again (right after a restart a caller's slow clock has the same effect)"
+            )
+        self._drop_old(now)
+        if request.id in self._seen:
+            raise Expired("replayed: a request with this id was accepted before")
+        if len(self._seen) >= MAX_REMEMBERED:
+            raise Expired(f"{MAX_REMEMBERED} requests are remembered already; refusing more until some have expired")
+        self._seen.add(request.id)
+        until = request.sent_at + request.ttl_s + self._max_skew_s
+        heapq.heappush(self._forget, (until, request.id))
+
+    def _drop_old(self, now: float) -> None:
+        while self._forget and self._forget[0][0] < now:
+            self._seen.discard(heapq.heappop(self._forget)[1])

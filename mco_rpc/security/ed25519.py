@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ed25519 signatures: every caller and every node has a key of its own, and trust is a folder of public keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import CryptoError
+
+from mco_rpc.errors import SecurityError
+from mco_rpc.security import keys
+
+
+class Ed25519Security:
+    """Sign with one key, verify with the keys of a folder (or of a mapping, in tests and in process).
+
+    Args:
+        name: the name of our own key.
+        kind: what verified names are prefixed with: ``key=`` for callers, nothing for nodes.
+        trusted: name -> public key, or the folder that holds ``NAME.pub`` files; a folder is looked at again
+            when it changed, so that a new key needs no restart and a removed one stops to count.
+    """
+
+    def __init__(self, name: str, seed: bytes, trusted: Mapping[str, bytes] | Path, *, own: str, trusts: str) -> None:
+        self.signer = name
+        self.principal = f"{own}{name}"
+        self._trusts = trusts
+        self._secret: bytes = crypto_sign_seed_keypair(seed)[1]
+        self._folder = trusted if isinstance(trusted, Path) else None
+        self._keys: Mapping[str, bytes] = {} if isinstance(trusted, Path) else trusted
+        self._seen: int | None = None
+        self._refresh()
+
+    def sign(self, body: bytes) -> bytes:
+        """Return the 64 bytes of the signature over ``body``."""
+        signed: bytes = crypto_sign(body, self._secret)
+        return signed[:crypto_sign_BYTES]
+
+    def verify(self, body: bytes, signer: str, signature: bytes) -> str:
+        """Return the principal that signed ``body``; raise `SecurityError` if nobody we trust did."""
+        self._refresh()
+        key = self._keys.get(signer)
+        if key is None:
+            raise SecurityError(f"unknown key {signer[:128]!r}: {self._where()} holds no {signer[:128]!r}")
+        if len(signature) != crypto_sign_BYTES:
+            raise SecurityError(f"signature of {len(signature)} bytes, expected {crypto_sign_BYTES}")
+        try:
+            crypto_sign_open(signature + body, key)
+        except (CryptoError, ValueError) as e:
+            raise SecurityError(
+                f"signature does not fit key {signer!r}: the message was altered or misattributed"
+            ) from e
+        return f"{self._trusts}{signer}"
+
+    def _where(self) -> str:
+        return f"folder {self._folder}" if self._folder else "our set of trusted keys"
+
+    def _refresh(self) -> None:
+        if self._folder is None:
+            return
+        try:
+            changed = self._folder.stat().st_mtime_ns
+        except OSError as e:
+            raise SecurityError(f"folder of trusted keys {self._folder}: {e.strerror}") from e
+        if changed != self._seen:
+            self._keys = keys.read_folder(self._folder)
+            self._seen = changed
+
+
+def for_caller(name: str, seed: bytes, trusted_nodes: Mapping[str, bytes] | Path) -> Ed25519Security:
+    """Return the security of who asks: signs as ``key=NAME``, trusts nodes by their identity."""
+    return Ed25519Security(name, seed, trusted_nodes, own="key=", trusts="")
+
+
+def for_node(identity: str, seed: bytes, trusted_callers: Mapping[str, bytes] | Path) -> Ed25519Security:
+    """Return the security of who answers: signs as the identity, trusts callers as ``key=NAME``."""
+    return Ed25519Security(identity, seed, trusted_callers, own="", trusts="key=")

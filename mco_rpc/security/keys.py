@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Key files: one line each, a private one for its owner's eyes, a public one to hand out.
+
+A private file holds ``mco-ed25519-private BASE64``, a public one ``mco-ed25519-public BASE64``. The name
+of a key is the name of its public file without ``.pub``; the file itself claims nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from pathlib import Path
+
+from nacl.bindings import crypto_sign_seed_keypair
+
+from mco_rpc import names
+from mco_rpc.errors import SecurityError
+
+_PRIVATE, _PUBLIC = "mco-ed25519-private", "mco-ed25519-public"
+SEED_BYTES = 32
+
+
+def new_seed() -> bytes:
+    """Return 32 fresh random bytes, the secret of one Ed25519 key."""
+    return os.urandom(SEED_BYTES)
+
+
+def public_of(seed: bytes) -> bytes:
+    """Return the 32 bytes of the public key that belongs to ``seed``."""
+    public: bytes = crypto_sign_seed_keypair(seed)[0]
+    return public
+
+
+def generate(private: Path, public: Path) -> None:
+    """Write a new key pair; the private file can be read by its owner only.
+
+    Raises:
+        SecurityError: one of the files is there already: an identity is never replaced by accident.
+    """
+    for path in (private, public):
+        if path.exists():
+            raise SecurityError(f"key file {path} exists; remove it first if this identity shall be replaced")
+    seed = new_seed()
+    for path, kind, key, mode in (
+        (private, _PRIVATE, seed, 0o600),
+        (public, _PUBLIC, public_of(seed), 0o644),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            file.write(f"{kind} {base64.b64encode(key).decode()}\n")
+
+
+def read_private(path: Path) -> bytes:
+    """Return the seed in a private key file.
+
+    Raises:
+        SecurityError: the file is missing, others may read it, or it holds something else.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as e:
+        raise SecurityError(
+            f"private key {path}: {e.strerror}; `mco keygen` makes one for a caller, `mco-node keygen` one for a node"
+        ) from e
+    if mode & 0o077:
+        raise SecurityError(f"private key {path} can be read by others (mode {mode & 0o777:o}); run: chmod 600 {path}")
+    return _read(path, _PRIVATE)
+
+
+def read_public(path: Path) -> bytes:
+    """Return the public key in a public key file.
+
+    Raises:
+        SecurityError: the file cannot be read or holds something else.
+    """
+    return _read(path, _PUBLIC)
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return name -> public key for every ``NAME.pub`` in ``folder``.
+
+    Raises:
+        SecurityError: the folder is missing, or a file in it is not a public key.
+    """
+    try:
+        files = sorted(folder.glob("*.pub"))
+        folder.stat()
+    except OSError as e:
+        raise SecurityError(f"folder of trusted keys {folder}: {e.strerror}") from e
+    return {file.stem: read_public(file) for file in files if names.is_name(file.stem)}
+
+
+def _read(path: Path, kind: str) -> bytes:
+    try:
+        words = path.read_text("ascii", "replace").split()
+    except OSError as e:
+        raise SecurityError(f"key {path}: {e.strerror}") from e
+    if len(words) != 2 or words[0] != kind:
+        raise SecurityError(f"key {path}: expected one line `{kind} BASE64`, found something else")
+    try:
+        key = base64.b64decode(words[1], validate=True)
+    except (binascii.Error, ValueError) as e:
+        raise SecurityError(f"key {path}: the text after {kind} is not base64") from e
+    if len(key) != SEED_BYTES:
+        raise SecurityError(f"key {path}: {len(key)} bytes, expected {SEED_BYTES}")
+    return key

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks an input can name with ``validate=``: each returns the value, canonical, or says what it is not."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from collections.abc import Callable
+
+# Nothing here means anything to a shell; a leading "-" would mean something to a command.
+_SHELLSAFE = re.compile(r"[A-Za-z0-9_./:@%+=,][A-Za-z0-9_./:@%+=,-]*\Z")
+
+
+def shellsafe(value: str) -> str:
+    """Accept text that no shell and no command reads as more than text."""
+    if not _SHELLSAFE.match(value):
+        raise ValueError("only letters, digits and _ . / : @ % + = , - are allowed, and no - in front")
+    return value
+
+
+def ipv4_address(value: str) -> str:
+    """Accept an IPv4 address."""
+    return str(ipaddress.IPv4Address(value))
+
+
+def ipv6_address(value: str) -> str:
+    """Accept an IPv6 address without a zone."""
+    if "%" in value:
+        raise ValueError("an address with a zone is not accepted")
+    return str(ipaddress.IPv6Address(value))
+
+
+def ip_address(value: str) -> str:
+    """Accept an IPv4 or IPv6 address."""
+    try:
+        return ipv6_address(value) if ":" in value else ipv4_address(value)
+    except ValueError as e:
+        raise ValueError("expected an IPv4 or IPv6 address") from e
+
+
+def ip_network(value: str) -> str:
+    """Accept an address or a network in CIDR notation; an address stays one, without a prefix length."""
+    if "/" not in value:
+        return ip_address(value)
+    if "%" in value:
+        raise ValueError("an address with a zone is not accepted")
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError as e:
+        raise ValueError("expected an IPv4 or IPv6 address, or a network as in 10.0.0.0/8") from e
+    if str(network.network_address) != str(ipaddress.ip_address(value.partition("/")[0])):
+        raise ValueError(f"it has bits set after its prefix; the network is {network}")
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+VALIDATORS: dict[str, Callable[[str], str]] = {
+    "shellsafe": shellsafe,
+    "ipv4_address": ipv4_address,
+    "ipv6_address": ipv6_address,
+    "ip_address": ip_address,
+    "ip_network": ip_network,
+}
+
+
+@functools.lru_cache(maxsize=64)
+def regex(pattern: str) -> re.Pattern[str]:
+    """Return the compiled expression of a schema (an agent's author wrote it, not the network)."""
+    return re.compile(pattern)

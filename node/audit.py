@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit seam: one record of every request that reached this node, allowed or not, and of what became of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from mco_rpc.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+MAX_RECORD_BYTES = 16 * 1024
+
+
+class Audit(Protocol):
+    """Keeps records."""
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Keep one record; never raise."""
+
+    def close(self) -> None:
+        """Keep no more."""
+
+
+class MemoryAudit:
+    """The last records, for tests and first looks; with ``keep=0`` none, where no audit is configured."""
+
+    def __init__(self, keep: int = 1000) -> None:
+        self.entries: deque[dict[str, Any]] = deque(maxlen=keep)
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Append the record."""
+        self.entries.append(entry)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class JsonLinesAudit:
+    """One JSON object a line, appended to a file that only its owner reads; log rotation may move it away."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._fd = -1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._reopen()
+        except OSError as e:
+            raise ConfigError(f"audit_file: {path}: {e.strerror}") from e
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Append one line; a disk that takes none is logged, and the node goes on."""
+        line = msgspec.json.encode(entry, enc_hook=str)
+        if len(line) > MAX_RECORD_BYTES:
+            line = msgspec.json.encode({**entry, "data": f"left out: {len(line)} bytes"}, enc_hook=str)
+        try:
+            with self._lock:
+                if not self._is_in_place():
+                    self._reopen()
+                os.write(self._fd, line + b"\n")
+        except OSError as e:
+            _log.error("audit record of request %s could not be written to %s: %s", entry.get("request"), self._path, e)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _is_in_place(self) -> bool:
+        try:
+            there, ours = self._path.stat(), os.fstat(self._fd)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def _reopen(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ladder from a message to its reply; every request that comes in here leaves a reply and an audit record.
+
+The rungs, in order: size, signature over the raw bytes, decoding, clock skew and time to live, replay,
+collective, filter, the action, its inputs, authorization, a bounded worker with a deadline, its outputs,
+the reply, the audit. No reply goes to a caller who is not authentic, or whose filter is for others.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mco_rpc import names
+from mco_rpc.agent import Agent, deadline
+from mco_rpc.connector import Packet
+from mco_rpc.errors import (
+    ActionAborted,
+    Denied,
+    Expired,
+    FilterError,
+    InvalidData,
+    MessageError,
+    RequestError,
+    SchemaError,
+    SecurityError,
+    UnknownAction,
+)
+from mco_rpc.filters import Subject
+from mco_rpc.messages import Reply, Request, decode_request, encode
+from mco_rpc.replay import ReplayGuard
+from mco_rpc.schema import ActionSchema
+from mco_rpc.security import Security
+from mco_rpc.status import Status
+from mco_rpc.suggestion import did_you_mean
+
+from .audit import Audit
+from .authorization import Authorization
+from .workers import Busy, Job, Workers
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request that passed the ladder so far."""
+
+    request: Request
+    agent: Agent
+    schema: ActionSchema
+    data: dict[str, Any]
+    arrived: float
+
+
+class Dispatcher:
+    """Takes messages on the connector's thread, answers from the workers' threads.
+
+    Args:
+        subject: what filters are asked about, now.
+        agents: the agents of this node by name.
+        send: publishes replies, from any thread.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        subject: Callable[[], Subject],
+        agents: Mapping[str, Agent],
+        collectives: tuple[str, ...],
+        security: Security,
+        guard: ReplayGuard,
+        authorization: Authorization,
+        audit: Audit,
+        workers: Workers,
+        send: Callable[[Packet], None],
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._subject = subject
+        self._agents = agents
+        self._schemas = {name: agent.schema() for name, agent in agents.items()}
+        self._collectives = collectives
+        self._security = security
+        self._guard = guard
+        self._authorization = authorization
+        self._audit = audit
+        self._workers = workers
+        self._send = send
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+        self.counters: Counter[str] = Counter()
+
+    def receive(self, packet: Packet) -> None:
+        """Take one message up the ladder; never raise."""
+        arrived = time.monotonic()
+        self.counters["received"] += 1
+        try:
+            request = self._authentic(packet)
+        except (SecurityError, MessageError) as e:
+            self._reject(packet, e)
+            return
+        try:
+            call = self._admit(request, arrived)
+        except RequestError as e:
+            self._answer(request, arrived, e.status, str(e), e.data)
+        except Exception as e:
+            _log.exception("request %s: the ladder failed", request.id)
+            self._answer(request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {e}")
+        else:
+            if call is None:
+                self.counters["filtered"] += 1
+            else:
+                self._hand_over(call)
+
+    def _authentic(self, packet: Packet) -> Request:
+        if len(packet.body) > self._max_body_bytes:
+            raise MessageError(f"{len(packet.body)} bytes; at most {self._max_body_bytes} are read")
+        principal = self._security.verify(packet.body, packet.signer, packet.signature)
+        request = decode_request(packet.body)
+        if request.caller != principal:
+            raise SecurityError(f"signed by {principal}, but claims to be from {request.caller!r}")
+        return request
+
+    def _admit(self, request: Request, arrived: float) -> _Call | None:
+        """Return the call to make, None if the request is for others; raise what the caller is told."""
+        self._guard.admit(request)
+        if request.collective not in self._collectives:
+            raise Denied(f"this node is not in collective {request.collective!r}")
+        if request.reply_to is not None and not names.is_reply_key_of(request.caller, request.reply_to):
+            raise Denied(f"{request.caller} may not have replies sent to {request.reply_to!r}")
+        if not self._is_for_us(request):
+            return None
+        agent = self._agents.get(request.agent)
+        if agent is None:
+            raise UnknownAction(
+                f"this node offers no agent {request.agent[:128]!r}{did_you_mean(request.agent[:128], self._agents)}"
+            )
+        schema = self._schemas[request.agent].action(request.action)
+        data = schema.check_inputs(request.agent, request.data)
+        if request.noop and schema.mutating:
+            raise ActionAborted(f"noop: {request.agent}#{request.action} would run; it cannot say what it would change")
+        try:
+            self._authorization.authorize(request)
+        except Exception as e:
+            raise Denied(f"{request.caller} may not call {request.agent}#{request.action} here: {e}") from e
+        return _Call(request, agent, schema, data, arrived)
+
+    def _is_for_us(self, request: Request) -> bool:
+        subject = self._subject()
+        if request.targets is not None and subject.identity not in request.targets:
+            return False
+        try:
+            return request.filter.check().matches(subject)
+        except FilterError as e:
+            raise InvalidData(f"filter: {e}") from e
+
+    def _hand_over(self, call: _Call) -> None:
+        request, schema = call.request, call.schema
+        where = f"{request.agent}#{request.action}"
+        try:
+            self._workers.submit(
+                Job(
+                    start_by=call.arrived + request.ttl_s,
+                    timeout_s=schema.timeout_s,
+                    work=lambda until: self._work(call, until),
+                    on_timeout=lambda: self._answer(
+                        request,
+                        call.arrived,
+                        Status.TIMED_OUT,
+                        f"{where} did not end within {schema.timeout_s:g} s",
+                    ),
+                    on_late_start=lambda: self._answer(
+                        request,
+                        call.arrived,
+                        Expired.status,
+                        f"{where} waited {request.ttl_s:g} s for a free worker and was not begun",
+                    ),
+                )
+            )
+        except Busy as e:
+            self._answer(request, call.arrived, Status.ABORTED, str(e))
+
+    def _work(self, call: _Call, until: float) -> Callable[[], None]:
+        """Run the action and return the answer to give; the agent's every mistake is answered for."""
+        request, where = call.request, f"{call.request.agent}#{call.request.action}"
+        deadline.set(until)
+        _log.info("request %s: %s for %s", request.id, where, request.caller)
+        status, message, data = Status.OK, "", dict[str, Any]()
+        try:
+            made = getattr(call.agent, call.schema.name)(**call.data)
+            data = call.schema.check_outputs(request.agent, made)
+        except RequestError as e:
+            status, message, data = e.status, str(e), e.data
+        except SchemaError as e:
+            status, message = Status.UNKNOWN_ERROR, str(e)
+            _log.error("request %s: %s", request.id, e)
+        except BaseException as e:
+            status, message = Status.UNKNOWN_ERROR, f"{where} failed: {type(e).__name__}: {e}"
+            _log.exception("request %s: %s failed", request.id, where)
+        return lambda: self._answer(request, call.arrived, status, message, data)
+
+    def _answer(
+        self, request: Request, arrived: float, status: Status, message: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        self.counters[status.text] += 1
+        ran_s = time.monotonic() - arrived
+        reply = Reply(
+            id=request.id,
+            collective=request.collective,
+            agent=request.agent[:128],
+            action=request.action[:128],
+            sender=self._security.principal,
+            sent_at=self._clock(),
+            status=int(status),
+            message=message[:4096],
+            data=dict(data or {}),
+            ran_s=round(ran_s, 6),
+        )
+        body, sent = self._encoded(reply)
+        if self._can_reply(request):
+            self._send(self._packet(request, request.reply_to or "", body))
+        self._audit.record(
+            {
+                "time": reply.sent_at,
+                "request": request.id,
+                "caller": request.caller,
+                "sender": request.sender,
+                "collective": request.collective,
+                "agent": request.agent,
+                "action": request.action,
+                "data": request.data,
+                "status": int(sent.status),
+                "outcome": Status(sent.status).text,
+                "reason": sent.message,
+                "ran_s": reply.ran_s,
+            }
+        )
+
+    def _can_reply(self, request: Request) -> bool:
+        """Say whether somebody waits, and whether it is the caller."""
+        return (
+            request.reply_to is not None
+            and request.collective in self._collectives
+            and names.is_reply_key_of(request.caller, request.reply_to)
+        )
+
+    def _encoded(self, reply: Reply) -> tuple[bytes, Reply]:
+        """Return the reply's bytes, and the reply: another one if this one cannot be sent."""
+        import msgspec
+
+        try:
+            body = encode(reply)
+            if len(body) <= self._max_body_bytes:
+                return body, reply
+            why = f"the reply has {len(body)} bytes; at most {self._max_body_bytes} can be sent"
+        except MessageError as e:
+            why = str(e)
+        instead = msgspec.structs.replace(
+            reply, status=int(Status.UNKNOWN_ERROR), message=f"{reply.agent}#{reply.action}: {why}", data={}
+        )
+        _log.error("request %s: %s", reply.id, why)
+        return encode(instead), instead
+
+    def _packet(self, request: Request, reply_to: str, body: bytes) -> Packet:
+        return Packet(
+            exchange=names.exchange(request.collective, names.REPLY),
+            key=reply_to,
+            body=body,
+            type="reply",
+            message_id=request.id,
+            correlation_id=request.id,
+            signer=self._security.signer,
+            signature=self._security.sign(body),
+        )
+
+    def _reject(self, packet: Packet, error: Exception) -> None:
+        self.counters["rejected"] += 1
+        _log.warning("message %.64r from key %.64r was rejected: %s", packet.message_id, packet.signer, error)
+        self._audit.record(
+            {
+                "time": self._clock(),
+                "request": packet.message_id[:128],
+                "signer": packet.signer[:128],
+                "outcome": "rejected",
+                "reason": str(error)[:1024],
+            }
+        )

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this node knows about itself: facts and classes, from files and from executables.
+
+A source that breaks keeps its last good values, and the node says so: in its log and to whoever takes
+its inventory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mco_rpc.command import run
+from mco_rpc.config import parse_yaml, read_yaml_mapping
+from mco_rpc.errors import ConfigError, RequestError
+
+_log = logging.getLogger(__name__)
+EXECUTABLE_TIMEOUT_S = 10.0
+
+
+class Watched:
+    """The value in a file, read again when the file changes; the last good value while it is broken."""
+
+    def __init__(self, path: Path, read: Callable[[Path], Any], empty: Any, *, is_optional: bool) -> None:
+        self._path, self._read = path, read
+        self._value = empty
+        self._is_optional = is_optional
+        self._seen: object = None
+        self._lock = threading.Lock()
+        self.problem: str | None = None
+
+    def current(self) -> Any:
+        """Return the value as the file says now, or as it last said."""
+        try:
+            status = self._path.stat()
+            seen: object = (status.st_mtime_ns, status.st_size, status.st_ino)
+        except OSError as e:
+            seen = e.errno
+        with self._lock:
+            if seen != self._seen:
+                self._seen = seen
+                self._load()
+            return self._value
+
+    def _load(self) -> None:
+        if self._is_optional and not self._path.exists():
+            return
+        try:
+            self._value = self._read(self._path)
+            self.problem = None
+        except ConfigError as e:
+            self.problem = f"{e}; the last good values are kept"
+            _log.error("%s", self.problem)
+
+
+class Facts:
+    """The facts of a file and of a folder of executables, later ones over earlier ones by name.
+
+    Args:
+        folder: executables print a mapping as YAML, JSON or ``key=value`` lines; ``*.yaml`` files hold one.
+    """
+
+    def __init__(self, file: Watched, folder: Path, interval_s: float) -> None:
+        self._file = file
+        self._folder = folder
+        self._interval_s = interval_s
+        self._by_source: dict[str, dict[str, Any]] = {}
+        self._problems: dict[str, str] = {}
+        self._merged: tuple[object, Mapping[str, Any]] = (None, {})
+        self._generation = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def current(self) -> Mapping[str, Any]:
+        """Return all facts; cheap unless something changed."""
+        from_file = self._file.current()
+        key = (id(from_file), self._generation)
+        if self._merged[0] != key:
+            merged = dict(from_file)
+            for source in sorted(self._by_source):
+                merged.update(self._by_source[source])
+            self._merged = (key, merged)
+        return self._merged[1]
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with any source."""
+        file = [self._file.problem] if self._file.problem else []
+        return file + [self._problems[source] for source in sorted(self._problems)]
+
+    def start(self) -> None:
+        """Run the executables once, and again every interval."""
+        self.refresh()
+        if self._folder.is_dir():
+            self._thread = threading.Thread(target=self._every_interval, name="facts", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Run them no more."""
+        self._stop.set()
+
+    def refresh(self) -> None:
+        """Ask every source in the folder now."""
+        sources = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+        fresh: dict[str, dict[str, Any]] = {}
+        problems: dict[str, str] = {}
+        for source in sources:
+            if source.name.startswith(".") or not source.is_file():
+                continue
+            try:
+                fresh[source.name] = _plain_mapping(_read_source(source))
+            except (ConfigError, RequestError) as e:
+                fresh[source.name] = self._by_source.get(source.name, {})
+                problems[source.name] = f"facts {source}: {e}; the last good values are kept"
+                _log.error("%s", problems[source.name])
+        self._by_source, self._problems = fresh, problems
+        self._generation += 1
+
+    def _every_interval(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self.refresh()
+
+
+def watch_facts(path: Path, *, is_optional: bool) -> Watched:
+    """Return the facts in a YAML file."""
+    return Watched(path, lambda file: _plain_mapping(read_yaml_mapping(file)), {}, is_optional=is_optional)
+
+
+def watch_classes(path: Path, *, is_optional: bool) -> Watched:
+    """Return the classes in a file: a YAML list, or one name a line as Puppet writes them."""
+    return Watched(path, _read_classes, frozenset(), is_optional=is_optional)
+
+
+def _read_classes(path: Path) -> frozenset[str]:
+    try:
+        text = path.read_text("utf-8", "replace")
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}") from e
+    if path.suffix not in (".yaml", ".yml"):
+        return frozenset(line.strip() for line in text.splitlines() if line.strip())
+    names = parse_yaml(text, str(path))
+    if not isinstance(names, list | None) or not all(isinstance(name, str) for name in names or ()):
+        raise ConfigError(f"{path}: expected a list of class names")
+    return frozenset(names or ())
+
+
+def _read_source(source: Path) -> Any:
+    if source.suffix in (".yaml", ".yml"):
+        return read_yaml_mapping(source)
+    status = source.stat()
+    if not os.access(source, os.X_OK):
+        raise ConfigError("neither executable nor a .yaml file")
+    if status.st_mode & stat.S_IWOTH or status.st_uid not in (0, os.geteuid()):
+        raise ConfigError("not run, because somebody else may write it; own it and run: chmod o-w")
+    done = run((str(source),), deadline=time.monotonic() + EXECUTABLE_TIMEOUT_S, check=True)
+    if done.is_truncated:
+        raise ConfigError("it printed too much")
+    lines = [line for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
+    if lines and all("=" in line and ":" not in line.partition("=")[0] for line in lines) and lines[0][0] not in "{[":
+        return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+    return parse_yaml(done.stdout, str(source))
+
+
+def _plain_mapping(values: Any) -> dict[str, Any]:
+    """Return facts as data that JSON can say: dates become text, keys become text."""
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"expected a mapping of facts, found {type(values).__name__}")
+    plain: dict[str, Any] = msgspec.to_builtins(values or {}, str_keys=True, enc_hook=str)
+    return plain

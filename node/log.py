@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logging of the daemon: one line an entry, as text or as JSON, whatever the text came from."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import msgspec
+
+_MAX_PRINTED = 1000
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-01-31T12:00:00 INFO mco_node.daemon: ...`` with control characters made visible."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return one line: a message from the network cannot forge another."""
+        record.message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.message)
+        return super().formatMessage(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and error where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        entry = {
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry).decode()
+
+
+class PrintedLines(io.TextIOBase):
+    """Stands in for stdout: what an agent prints becomes short log lines and cannot fill a pipe."""
+
+    def write(self, text: str) -> int:
+        """Log what was printed, at most `_MAX_PRINTED` characters of it."""
+        if text.strip():
+            rest = f"... ({len(text)} characters)" if len(text) > _MAX_PRINTED else ""
+            logging.getLogger("printed").info("%s%s", text[:_MAX_PRINTED].rstrip(), rest)
+        return len(text)
+
+
+def configure(level: str, kind: str) -> None:
+    """Log to stderr from here on, and take over stdout."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if kind == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Its errors are told once, by the connector, in our words.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    sys.stdout = PrintedLines()
