@@ -45,10 +45,10 @@ class Iptables(Agent):
     @property
     def packet_filter(self) -> PacketFilter:
         """The host's packet filter, chosen when it is first needed."""
-        with self._lock:
-            if self._filter is None:
-                self._filter = choose(self._chosen, self.run)
-            return self._filter
+        if self._filter is None:
+            with self._lock:
+                self._filter = self._filter or choose(self._chosen, self.run)
+        return self._filter
 
     @action("Drop what comes from an address", inputs={"ipaddr": IPADDR, "force": FORCE}, outputs=CHANGE, mutating=True)
     def block(self, ipaddr: str, force: bool = False) -> dict[str, object]:

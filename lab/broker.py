@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from . import await_amqp, broker_files
-from .process import LabError, ProcessId, reap, tail
+from .errors import LabError
+from .process import ProcessId, find_program, reap, tail
 
 AMQP_PORT = 5672
 READY_TIMEOUT_S = 60.0
@@ -127,9 +128,7 @@ class Broker:
         if not self._environment:
             boot = broker_files.definitions(self.passwords, self.vhosts)
             broker_files.write_files(self.folder, self.host, self.port, boot)
-            self._environment = broker_files.environment(
-                self.folder, server, self._dist_port, self._epmd_port
-            )
+            self._environment = broker_files.environment(self.folder, server, self._dist_port, self._epmd_port)
         if self._epmd is None or self._epmd.poll() is not None:
             # Ours, in the foreground: one that the server starts by itself would outlive it.
             self._epmd = self._spawn("epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port))
@@ -214,6 +213,8 @@ class Broker:
     def _call(self, expression: str) -> None:
         """Let the running server evaluate an Erlang expression that must return ``ok``."""
         argv = (*self._prefix, "erl_call", "-address", f"localhost:{self._dist_port}")
+        if find_program("erl_call") is None:
+            raise LabError("erl_call is not installed; it comes with the Debian package erlang-base")
         done = subprocess.run(
             (*argv, "-e"),
             input=f"{expression}\n",
@@ -259,5 +260,3 @@ def _can_bind(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-

@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .process import LabError
+from .errors import LabError
+from .process import find_program, system_environment
 
 _DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _DEPENDENCIES = re.compile(r"\{\s*(?:included_)?applications\s*,\s*\[([^\]]*)\]")
@@ -34,7 +33,7 @@ def find_server() -> Path:
     """
     if _DEBIAN_SERVER.exists():
         return _DEBIAN_SERVER
-    found = shutil.which("rabbitmq-server")
+    found = find_program("rabbitmq-server")
     if not found:
         raise LabError(
             "rabbitmq-server is not installed; install the Debian package with `make setup` "
@@ -100,7 +99,7 @@ def environment(folder: Path, server: Path, dist_port: int, epmd_port: int) -> d
     home = server.resolve().parent.parent
     slim = _slim_home(folder / "server", home)
     return {
-        "PATH": os.environ.get("PATH", os.defpath),
+        "PATH": system_environment()["PATH"],
         "LANG": "C.UTF-8",
         "HOME": f"{folder}/home",
         "ERL_EPMD_PORT": str(epmd_port),
@@ -122,9 +121,7 @@ def environment(folder: Path, server: Path, dist_port: int, epmd_port: int) -> d
         "RABBITMQ_PLUGINS_DIR": f"{slim}/plugins",
         # The script then becomes the server, instead of a shell that waits for it.
         "RUNNING_UNDER_SYSTEMD": "true",
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-            "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
-        ),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"),
     }
 
 

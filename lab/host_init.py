@@ -18,7 +18,7 @@ from pathlib import Path
 
 OVERLAID = ("etc", "var", "tmp")
 # Without overlays: what can be small and empty, so that hosts do not see each other's files.
-EMPTIED = ("/var/log", "/var/tmp")
+EMPTIED = ("/var/log", "/var/tmp")  # noqa: S108
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x1000, 0x4000, 0x40000, 2
 _TMPFS_OPTIONS = "mode=755"
 
@@ -48,17 +48,15 @@ def make_private(settings: dict) -> str:  # type: ignore[type-arg]
     """Give this host its own /etc, /var, /tmp, /run, /sys and /dev/shm; return how."""
     # Opened before anything is covered; a path through its descriptor still finds it afterwards.
     kept = {target: os.open(source, os.O_PATH) for target, source in settings["binds"].items()}
-    kept |= {path: os.open(path, os.O_PATH) for path in settings["keep"] if os.path.exists(path)}  # noqa: PTH110
+    covered = tuple(f"/{name}/" for name in (*OVERLAID, "run"))
+    kept |= {path: os.open(path, os.O_PATH) for path in settings["keep"] if path.startswith(covered)}
     mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     _forget_other_networks()
-    note = "overlay"
-    try:
-        if settings["private"] == "copy":
-            raise OSError(0, "asked for")
-        _overlay(settings["scratch"])
-    except OSError as e:
-        note = f"copy ({e.strerror})"
+    note = "copy (as asked for)"
+    if settings["private"] == "copy":
         _copy(settings["scratch"])
+    else:
+        note = _overlay_or_copy(settings["scratch"])
     mount("tmpfs", "/run", "tmpfs", 0, _TMPFS_OPTIONS)
     Path("/run/lock").mkdir(mode=0o1777)
     mount("sysfs", "/sys", "sysfs")
@@ -67,7 +65,7 @@ def make_private(settings: dict) -> str:  # type: ignore[type-arg]
     for target, source in kept.items():
         if not os.path.exists(target):  # noqa: PTH110
             os.makedirs(target)  # noqa: PTH103
-        mount(f"/proc/self/fd/{source}", target, "", _MS_BIND)
+        mount(f"/proc/self/fd/{source}", target, "", _MS_BIND | _MS_REC)
         os.close(source)
     for name, text in settings["etc"].items():
         path = Path("/etc", name)
@@ -78,7 +76,7 @@ def make_private(settings: dict) -> str:  # type: ignore[type-arg]
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
-    """Mount, as mount(2)."""
+    """Mount a file system; the arguments are those of the system call."""
     words = (word.encode() for word in (source, target, kind))
     if _libc.mount(*words, flags, options.encode()):
         number = ctypes.get_errno()
@@ -117,6 +115,15 @@ def _forget_other_networks() -> None:
         fields, _, described = line.partition(" - ")
         if described.startswith("nsfs "):
             _libc.umount2(fields.split()[4].encode(), _MNT_DETACH)
+
+
+def _overlay_or_copy(scratch: str) -> str:
+    try:
+        _overlay(scratch)
+    except OSError as e:
+        _copy(scratch)
+        return f"copy (overlay on {e.filename}: {e.strerror})"
+    return "overlay"
 
 
 def _overlay(scratch: str) -> None:

@@ -21,8 +21,11 @@ from mco_node.audit import MemoryAudit
 from mco_node.daemon import Node
 from mco_rpc.config import ClientSettings, NodeSettings
 from mco_rpc.connector.memory import MemoryBroker, MemoryConnector
+from mco_rpc.errors import BrokerUnreachable
 from mco_rpc.security import keys
 from mco_rpc.security.ed25519 import for_caller, for_node
+
+from .spec import read as read_spec
 
 CALLER = "operator"
 
@@ -50,14 +53,23 @@ class MemoryFleet:
         """Return a fleet of hosts with facts and no classes."""
         return cls({identity: {"facts": values} for identity, values in facts.items()})
 
+    @classmethod
+    def of_demo(cls) -> MemoryFleet:
+        """Return the hosts of the bundled ``firewall.yaml``, the plain ones left out."""
+        return cls.of_spec(Path(__file__).with_name("firewall.yaml"))
+
+    @classmethod
+    def of_spec(cls, file: Path) -> MemoryFleet:
+        """Return the hosts that a lab's file describes, the plain ones left out."""
+        hosts = read_spec(file).hosts
+        return cls({h.identity: {"classes": h.classes, "facts": h.facts} for h in hosts if h.has_node})
+
     def __enter__(self) -> MemoryFleet:
         self._folder = tempfile.TemporaryDirectory(prefix="mco-memory-")
         try:
             for identity in self._hosts:
                 self.start(identity)
-            for identity, node in self.nodes.items():
-                if not node.is_connected.wait(10):
-                    raise TimeoutError(f"node {identity} did not connect to the memory broker")
+            self._await_nodes()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -71,6 +83,11 @@ class MemoryFleet:
         for identity in list(self.nodes):
             self.stop(identity)
         self._folder.cleanup()
+
+    def _await_nodes(self) -> None:
+        for identity, node in self.nodes.items():
+            if not node.is_connected.wait(10):
+                raise BrokerUnreachable(f"node {identity} did not connect to the memory broker within 10 s")
 
     def start(self, identity: str) -> Node:
         """Start a node of the fleet."""

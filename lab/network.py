@@ -6,13 +6,12 @@ The machine's own network is never touched: links are made inside the lab's name
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .process import LabError, ProcessId, all_processes
+from .errors import LabError
+from .process import ProcessId, all_processes, find_program, system_environment
 from .spec import Spec
 
 BRIDGE = "br0"
@@ -27,7 +26,7 @@ def check_programs() -> None:
     Raises:
         LabError: something is missing; the text names the Debian packages.
     """
-    missing = [program for program in _PACKAGES if shutil.which(program) is None]
+    missing = [program for program in _PACKAGES if find_program(program) is None]
     if missing:
         packages = " ".join(dict.fromkeys(_PACKAGES[program] for program in missing))
         raise LabError(
@@ -70,8 +69,8 @@ def create(spec: Spec, control: str, namespaces: Sequence[str]) -> None:
         namespace=control,
     )
     filter_bridged = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-    if os.path.exists(filter_bridged):  # noqa: PTH110 - beside the same path as a word of a command
-        _run((*enter(control), "sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=0"))
+    if Path(filter_bridged).exists():
+        _run((*enter(control), "tee", filter_bridged), "0\n")
     for host, namespace in zip(spec.hosts, namespaces, strict=True):
         ip(
             "link set lo up",
@@ -87,7 +86,13 @@ def remove(namespaces: Iterable[str]) -> None:
     for name in namespaces:
         if (_NAMES / name).exists():
             # Someone else who tears the same lab down may be faster.
-            subprocess.run(("ip", "netns", "delete", name), capture_output=True, check=False)
+            delete = ("ip", "netns", "delete", name)
+            subprocess.run(delete, capture_output=True, check=False, env=system_environment())
+
+
+def named(prefix: str) -> list[str]:
+    """Return the names of namespaces that begin with ``prefix``."""
+    return [path.name for path in _NAMES.glob(f"{prefix}*")]
 
 
 def existing(namespaces: Iterable[str]) -> list[str]:
@@ -113,7 +118,7 @@ def ip(*commands: str, namespace: str | None = None) -> None:
 
 
 def _run(argv: tuple[str, ...], stdin: str = "") -> None:
-    done = subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False)
+    done = subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False, env=system_environment())
     if done.returncode:
         raise LabError(
             f"`{' '.join(argv)}` ended with status {done.returncode}: {done.stderr.strip()}; "

@@ -9,21 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from mco_rpc.errors import McoError
-
 _PROC = Path("/proc")
-
-
-class LabError(McoError):
-    """The lab could not be brought up, used or torn down; the message says what to do next."""
+# Where ip, nft and iptables are, and what the PATH of a user who became root may lack.
+_SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 
 
 class ProcessId(msgspec.Struct, frozen=True):
@@ -64,7 +61,7 @@ class ProcessId(msgspec.Struct, frozen=True):
             return bool(poll.poll(max(0.0, timeout_s) * 1000))
 
     @contextlib.contextmanager
-    def _open(self):  # type: ignore[no-untyped-def]
+    def _open(self) -> Iterator[int | None]:
         """Yield a pidfd of exactly this process, or None: what is checked is what is signalled."""
         try:
             fd = os.pidfd_open(self.pid)
@@ -91,9 +88,22 @@ def reap(children: Iterable[subprocess.Popen[bytes]]) -> None:
             child.wait(1.0)
 
 
+def system_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment, this process's if none is given, whose PATH has the system's programs too."""
+    known = dict(os.environ if environment is None else environment)
+    folders = [folder for folder in known.get("PATH", os.defpath).split(os.pathsep) if folder]
+    folders += [folder for folder in _SYSTEM_FOLDERS if folder not in folders]
+    return {**known, "PATH": os.pathsep.join(folders)}
+
+
+def find_program(name: str) -> str | None:
+    """Return where a program is, as the commands of the lab find it."""
+    return shutil.which(name, path=system_environment()["PATH"])
+
+
 def all_processes() -> list[int]:
     """Return the number of every process of the machine."""
-    return [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]
+    return [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]  # noqa: PTH208 - no need for paths
 
 
 def children_of(parent: int) -> list[int]:

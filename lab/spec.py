@@ -81,9 +81,24 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
             if host.name == name:
                 return host
         known = [host.name for host in self.hosts]
-        raise ConfigError(
-            f"this lab has no host {name!r}{did_you_mean(name, known)} (it has {', '.join(known)})"
-        )
+        raise ConfigError(f"this lab has no host {name!r}{did_you_mean(name, known)} (it has {', '.join(known)})")
+
+
+def find(name: str) -> Path:
+    """Return the file of a lab: a path, or the name of one that is shipped.
+
+    Raises:
+        ConfigError: there is neither.
+
+    >>> find("firewall").name
+    'firewall.yaml'
+    """
+    here = Path(__file__).parent
+    for file in (Path(name), here / f"{name}.yaml"):
+        if file.is_file():
+            return file
+    shipped = sorted(file.stem for file in here.glob("*.yaml"))
+    raise ConfigError(f"lab file {name}: there is no such file (shipped with mco: {', '.join(shipped)})")
 
 
 def read(file: Path) -> Spec:
@@ -127,8 +142,7 @@ def _check_keys(data: object, kind: type[msgspec.Struct], source: str, where: st
     for key in data:
         if key not in allowed:
             raise ConfigError(
-                f"{source}: {where}: unknown key {key!r}{did_you_mean(key, allowed)} "
-                f"(allowed: {', '.join(allowed)})"
+                f"{source}: {where}: unknown key {key!r}{did_you_mean(key, allowed)} (allowed: {', '.join(allowed)})"
             )
     required = [field.name for field in msgspec.structs.fields(kind) if field.required]
     for key in required:

@@ -3,28 +3,34 @@
 # Install Debian packages, as root, so that no service of theirs starts now or at the next boot. Must not change or
 # remove anything that is installed already.
 #
-#   tools/debian_packages.sh PACKAGE...
+#   tools/debian_packages.sh PACKAGE...     without a package: only tidy up after a run that was killed
 set -euo pipefail
 
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 NEEDRESTART_SUSPEND=1
 POLICY=/usr/sbin/policy-rc.d
-POLICY_MARK="Put here by mco-behave while it installs packages"
+POLICY_MARK="Put here by mco-behave while it installs packages" # tools/setup.sh looks for it, too
 # A broker and its name service, which the lab starts privately and which the host did not ask for.
 UNITS=(rabbitmq-server.service epmd.service epmd.socket)
 LOCK_TRIES=60
 
 log=$(mktemp)
 has_our_policy=no
-clean_up() {
-    rm -f "$log"
+new_units=()
+clean_up() { # also after a failure half-way, and when interrupted
+    local unit
+    for unit in "${new_units[@]}"; do
+        ! has_unit "$unit" || silence "$unit" >/dev/null 2>&1 ||
+            echo "The unit $unit, installed just now, could not be disabled: see 'systemctl status $unit'" >&2
+    done
     [ "$has_our_policy" = no ] || rm -f "$POLICY"
+    rm -f "$log"
 }
 trap clean_up EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
 
 apt() { # shows only that it waits for another package tool; the rest is kept for the case of a failure
-    apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@" </dev/null 2>&1 |
+    apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@" </dev/null 2>&1 8<&- |
         tee "$log" | sed -u -n '/^Waiting/ {p; :rest; n; b rest}'
 }
 
@@ -50,12 +56,13 @@ forbid_service_starts() {
     if [ -e "$POLICY" ] && ! grep -qs "$POLICY_MARK" "$POLICY"; then
         return # the administrator's own policy decides; whatever starts all the same is stopped below
     fi
-    has_our_policy=yes # also if an earlier run was killed before it could remove it
+    has_our_policy=yes
     cat >"$POLICY" <<END
 #!/bin/sh
-# $POLICY_MARK
-case "\$*" in
-    *rabbitmq-server*|*epmd*) exit 101 ;; # not allowed
+# $POLICY_MARK; it may be removed.
+# units: ${new_units[*]}
+case " \$* " in
+    *" start "*|*rabbitmq-server*|*epmd*) exit 101 ;; # not allowed; restarts of what was there before are
 esac
 exit 0
 END
@@ -72,14 +79,28 @@ silence() { # a unit that this run installed: not at the next boot and, if it wa
     fi
     if [ -x "/etc/init.d/$name" ]; then
         update-rc.d "$name" disable || return
-        [ -d /run/systemd/system ] || [ "$has_our_policy" = yes ] || "/etc/init.d/$name" stop
+    fi
+    # Without systemd nothing else stops what the administrator's own policy let start.
+    if [ ! -d /run/systemd/system ] && [ "$has_our_policy" = no ]; then
+        case $1 in
+            rabbitmq-server.service) /etc/init.d/rabbitmq-server stop ;;
+            epmd.service) epmd -kill ;;
+        esac
     fi
 }
 
-new_units=()
+# One run at a time: the next would take our policy for one that was left behind.
+exec 8</usr/sbin
+flock 8
+
+if grep -qs "$POLICY_MARK" "$POLICY"; then # left by a run that was killed; so were the units it named
+    read -r -a new_units <<<"$(sed -n 's/^# units: //p' "$POLICY")"
+fi
 for unit in "${UNITS[@]}"; do
-    has_unit "$unit" || new_units+=("$unit")
+    has_unit "$unit" || [[ " ${new_units[*]} " == *" $unit "* ]] || new_units+=("$unit")
 done
+forbid_service_starts
+[ $# -gt 0 ] || exit 0
 
 is_updated=no
 for package in "$@"; do
@@ -93,7 +114,6 @@ done
 
 install_all() { apt --no-install-recommends --no-remove install "$@"; }
 
-forbid_service_starts
 status=0
 echo "Installing (apt-get install)"
 install_all "$@" || status=$?
@@ -103,11 +123,6 @@ if [ "$status" -ne 0 ] && [ "$is_updated" = no ]; then
     status=0
     install_all "$@" || status=$?
 fi
-for unit in "${new_units[@]}"; do
-    if has_unit "$unit"; then
-        silence "$unit" >/dev/null 2>&1 || echo "Note: the unit $unit could not be disabled; look at it with 'systemctl status $unit'"
-    fi
-done
 if [ "$status" -ne 0 ]; then
     {
         echo "apt-get install failed with exit status $status for: $*"

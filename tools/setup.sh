@@ -38,6 +38,7 @@ works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 
 find_python() {
     local candidate found=""
     if [ -n "${PYTHON:-}" ]; then
+        command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is no command here"
         works "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.11 or newer: $("$PYTHON" --version 2>&1 | sed '/./!d; q')"
         command -v "$PYTHON"
         return
@@ -77,6 +78,9 @@ missing_venv_need() {
             "Repair that installation, or name another: PYTHON=/path/to/python3.12 make setup"
     "$1" -c 'import sys; print("python3.%d-venv|the virtual environment .venv" % sys.version_info[1])'
 }
+
+# Left behind by a run of tools/debian_packages.sh that was killed.
+has_left_policy() { [ "$scope" = all ] && grep -qs "Put here by mco-behave" /usr/sbin/policy-rc.d; }
 
 install_system_needs() { # lines of package|why -> 0 if nothing is missing any more
     local needs=$1 packages
@@ -145,7 +149,7 @@ install_python_packages() {
 
 needs=""
 [ "$scope" != all ] || needs=$(missing_lab_needs)
-if [ -z "$needs" ] && is_current; then
+if [ -z "$needs" ] && is_current && ! has_left_policy; then
     exit 0
 fi
 
@@ -161,6 +165,9 @@ if ! has_venv || ! is_at_home; then
     needs=$(printf '%s\n%s' "$(missing_venv_need "$python")" "$needs" | sed '/^$/d')
 fi
 is_complete=yes
+if has_left_policy; then
+    tools/as_root.sh "$BASH" tools/debian_packages.sh || true
+fi
 if [ -n "$needs" ]; then
     install_system_needs "$needs" || is_complete=no
 fi

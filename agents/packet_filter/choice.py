@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,23 +15,21 @@ from .iptables import IptablesFilter
 from .memory import MemoryFilter
 from .nftables import NftablesFilter
 
-AUTO, IPTABLES, NFT, LEGACY, NFTABLES, MEMORY = (
-    "auto",
-    "iptables",
-    "iptables-nft",
-    "iptables-legacy",
-    "nftables",
-    "memory",
-)
+AUTO, IPTABLES, NFT, LEGACY = "auto", "iptables", "iptables-nft", "iptables-legacy"
+NFTABLES, MEMORY = "nftables", "memory"
 _CHAIN, _TABLE = "MCO-BLOCK", "mco_block"
 BACKENDS = (AUTO, IPTABLES, NFT, LEGACY, NFTABLES, MEMORY)
 _COMMANDS = {AUTO: ("iptables", "nft"), NFTABLES: ("nft",), MEMORY: ()}
 _PACKAGES = {"nft": "nftables"}  # the others come in the package iptables
-_BUILT_IN = frozenset(
-    "INPUT FORWARD OUTPUT PREROUTING POSTROUTING ACCEPT DROP QUEUE RETURN REJECT LOG".split()  # noqa: SIM905
-)
+_BUILT_IN = ("INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING", "ACCEPT", "DROP", "QUEUE", "RETURN")
 
 Which = Callable[[str], str | None]
+
+
+def _on_path(command: str) -> str | None:
+    import shutil  # not every node needs it, and it is not light
+
+    return shutil.which(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,7 @@ class Settings:
 SETTING_NAMES = ("backend", "chain", "table")
 
 
-def why_not(settings: Mapping[str, object], which: Which = shutil.which) -> str | None:
+def why_not(settings: Mapping[str, object], which: Which = _on_path) -> str | None:
     """Return what the host lacks for these settings, None if it has all; wrong settings are not judged here."""
     backend = str(settings.get("backend", AUTO))
     commands = _COMMANDS.get(backend, (backend,))
@@ -88,7 +85,7 @@ def why_not(settings: Mapping[str, object], which: Which = shutil.which) -> str 
     )
 
 
-def choose(settings: Settings, run: Run, which: Which = shutil.which) -> PacketFilter:
+def choose(settings: Settings, run: Run, which: Which = _on_path) -> PacketFilter:
     """Return the packet filter that the settings name, or the one the host uses.
 
     Raises:

@@ -8,10 +8,11 @@ nft deletes a table with whatever was added to it in the meantime.
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
+
+import msgspec
 
 from mco_rpc.command import Completed
 
@@ -90,9 +91,11 @@ class NftablesFilter:
             )
         try:
             return [
-                (kind, dict(found)) for entry in json.loads(done.stdout)["nftables"] for kind, found in entry.items()
+                (kind, dict(found))
+                for entry in msgspec.json.decode(done.stdout)["nftables"]
+                for kind, found in entry.items()
             ]
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise PacketFilterError(
                 f"cannot say what nftables drops: `{' '.join(done.argv)}` gave something unexpected ({e!r}): "
                 f"{done.stdout[:80]!r}"
@@ -112,7 +115,9 @@ class NftablesFilter:
         except (KeyError, IndexError, TypeError, ValueError):
             pass  # another kind of rule
         if network is None or expressions != _expressions(network, source):
-            raise self._edited(f"{json.dumps(expressions)} (handle {rule.get('handle')}) is not one of its rules")
+            raise self._edited(
+                f"{msgspec.json.encode(expressions).decode()} (handle {rule.get('handle')}) is not one of its rules"
+            )
         return network
 
     def _edited(self, what: str) -> PacketFilterError:

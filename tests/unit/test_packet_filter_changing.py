@@ -135,6 +135,13 @@ def test_nft_makes_its_table_with_every_rule_because_that_costs_nothing() -> Non
     ]
 
 
+def test_nft_has_one_table_for_both_families() -> None:
+    run = Scripted(table("10.0.0.2"))
+    NftablesFilter(run, "t").block(ip_network("2001:db8::/32"))
+    ((_, lines),) = run.changes
+    assert lines[-1] == "add rule inet t input ip6 saddr 2001:db8::/32 drop"
+
+
 def test_nft_deletes_every_copy_of_a_rule_and_no_other() -> None:
     run = Scripted(table("10.0.0.1", "10.0.0.2", "10.0.0.1"))
     NftablesFilter(run, "t").unblock(ONE)

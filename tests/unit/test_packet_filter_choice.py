@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,13 @@ def test_an_agent_is_active_where_its_tool_is() -> None:
     assert why_not({}, installed("nft")) is None
     assert why_not({"backend": "memory"}, installed()) is None
     assert why_not({"backend": "a typing error"}, installed()) is None, "loading says what is wrong with it"
+
+
+def test_commands_are_looked_for_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "nft is not on the PATH" in str(why_not({"backend": "nftables"}))
+    (tmp_path / "nft").touch(mode=0o755)
+    assert why_not({"backend": "nftables"}) is None
 
 
 def test_an_iptables_that_does_not_run_is_not_guessed_about() -> None:

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``mco lab``: bring a disposable fleet up, use it, look at it, remove it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import foreground, spec, state
+from .errors import LabError
+from .lab import Lab, remove
+from .process import ProcessId
+
+DEFAULT_NAME = "default"
+_NAME = click.option("--name", envvar="MCO_LAB", default=DEFAULT_NAME, show_default=True, help="Name of the lab.")
+
+
+class _TakesCommand(click.Command):
+    """A command whose line ends with `--` and another command, which is left as it is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[__name__], args = args[at + 1 :], args[:at]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "-- COMMAND..."]
+
+
+def _command() -> list[str]:
+    context = click.get_current_context()
+    command: list[str] = context.meta.get(__name__, [])
+    if not command:
+        raise click.UsageError("the command to run comes after --, for instance: -- mco ping", context)
+    return command
+
+
+@click.group()
+def lab() -> None:
+    """Run a disposable fleet on this machine: a private broker, and hosts with nodes.
+
+    Hosts are network namespaces; the machine's own network, files and broker are not touched. Needs root.
+
+    \b
+    Examples:
+      sudo mco lab run firewall -- mco ping     the shipped lab, for as long as one command runs
+      sudo mco lab up my.yaml                   one of your own, until `mco lab down`
+      sudo mco lab run -- mco find -C web       in the lab that is up
+      sudo mco lab exec web1 -- iptables -S     on one of its hosts
+    """  # noqa: D301 - \b keeps the lines of a paragraph apart
+
+
+@lab.command()
+@click.argument("spec_file", metavar="SPEC")
+@click.option("--name", default=DEFAULT_NAME, show_default=True, help="Name of the lab.")
+def up(spec_file: str, name: str) -> None:
+    """Bring the lab of the YAML file SPEC up, and leave it up."""
+    fleet = Lab(name, spec.find(spec_file), stays=True)
+    with foreground.interruptible() as ignore_signals:
+        try:
+            _bring_up(fleet)
+        except foreground.Interrupted as e:
+            ignore_signals()
+            sys.exit(e.status)
+    named = "" if name == DEFAULT_NAME else f" --name {name}"
+    click.echo(
+        f"Use it:     mco lab run{named} -- mco ping\n"
+        f"On a host:  mco lab exec{named} {fleet.spec.hosts[0].name} -- ip address\n"
+        f"By hand:    nsenter --net=/run/netns/{fleet.control} -- "
+        f"env MCO_CONFIG={fleet.client_config} MCO_LAB={name} mco ping\n"
+        f"Remove it:  mco lab down{named}"
+    )
+
+
+@lab.command(cls=_TakesCommand)
+@click.argument("spec_file", metavar="[SPEC]", required=False)
+@click.option("--name", envvar="MCO_LAB", help=f"Name of the lab.  [default: {DEFAULT_NAME}; with SPEC a random one]")
+def run(spec_file: str | None, name: str | None) -> None:
+    """Run a command in a lab, in the network of its broker, as its caller.
+
+    With the YAML file SPEC the lab is brought up for the command and removed after it; without, the lab must be
+    up. The status is that of the command, or 128 + n if signal n ended it.
+    """
+    command = _command()
+    if spec_file is None:
+        fleet = Lab.attach(name or DEFAULT_NAME)
+        with foreground.interruptible():
+            try:
+                status = foreground.run(fleet, command)
+            except foreground.Interrupted as e:
+                status = e.status
+        sys.exit(status)
+    source = click.get_current_context().get_parameter_source("name")
+    # Inside `mco lab run` the variable names the outer lab.
+    is_chosen = source is click.core.ParameterSource.COMMANDLINE
+    fleet = Lab(name if is_chosen else None, spec.find(spec_file))
+    sys.exit(foreground.hold(fleet, lambda: foreground.run(fleet, command), bring_up=lambda: _bring_up(fleet)))
+
+
+@lab.command("exec", cls=_TakesCommand)
+@_NAME
+@click.argument("host")
+def execute(name: str, host: str) -> None:
+    """Run a command on one HOST of a lab that is up."""
+    command = _command()
+    done = Lab.attach(name).exec(host, command, text=False, stdout=None)
+    sys.exit(foreground.status_of(done.returncode))
+
+
+@lab.command()
+@click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool) -> None:
+    """Say which labs are up, and what runs in them."""
+    labs = [_described(name) for name in state.names()]
+    if as_json:
+        click.echo(json.dumps(labs, indent=2))
+        return
+    if not labs:
+        click.echo("no lab is up")
+    for described in labs:
+        click.echo(f"{described['name']}: {described['state']}, broker {_word(described['broker'])}")
+        for host in described["hosts"]:
+            node = "no node" if host["node"] is None else f"node {_word(host['node'])}"
+            click.echo(f"  {host['name']:<16} {host['address']:<16} host {_word(host['up'])}, {node}")
+
+
+@lab.command()
+@_NAME
+@click.option("--all", "is_all", is_flag=True, help="Remove every lab of this machine.")
+def down(name: str, is_all: bool) -> None:
+    """Remove a lab: end its processes, and remove its network and files. Fine if there is none."""
+    names: Sequence[str] = state.names() if is_all else [name]
+    for each in names:
+        there = each in state.names()
+        remove(each)
+        click.echo(f"lab {each} is removed" if there else f"no lab named {each} is up", err=True)
+
+
+def _bring_up(fleet: Lab) -> None:
+    start = time.monotonic()
+    fleet.up()
+    nodes = sum(host.has_node for host in fleet.spec.hosts)
+    click.echo(
+        f"lab {fleet.name}: {len(fleet.spec.hosts)} hosts, {nodes} nodes and a broker are up "
+        f"after {time.monotonic() - start:.1f} s",
+        err=True,
+    )
+
+
+def _described(name: str) -> dict[str, Any]:
+    try:
+        known = state.load(name)
+    except LabError as e:
+        return {"name": name, "state": str(e), "broker": False, "hosts": []}
+    if known.is_up:
+        condition = "up" if known.stays else f"up, held by process {known.owner.pid}"
+        if not known.stays and not known.owner.is_running:
+            condition = "left behind by a process that was killed"
+    else:
+        condition = "starting" if known.owner.is_running else "left half-way up"
+    hosts = [
+        {
+            "name": host.name,
+            "address": known.spec.host(host.name).address,
+            "up": _runs(host.init),
+            "node": _runs(host.node) if known.spec.host(host.name).has_node else None,
+            "node_pid": host.node.pid if _runs(host.node) and host.node else None,
+        }
+        for host in known.hosts
+    ]
+    return {
+        "name": name,
+        "state": condition,
+        "broker": bool(known.broker) and all(process.is_running for process in known.broker),
+        "control_namespace": known.control,
+        "client_config": str(Path(state.folder_of(name), "client/client.yaml")),
+        "hosts": hosts,
+    }
+
+
+def _runs(process: ProcessId | None) -> bool:
+    return process is not None and process.is_running
+
+
+def _word(runs: bool) -> str:
+    return "up" if runs else "down"

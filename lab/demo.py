@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mco demo``: the firewall feature on real hosts of a lab, or on in-process nodes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+FEATURE = "firewall.feature"
+
+
+@click.command(epilog="\b\nExamples:\n  mco demo --memory\n  sudo mco demo")
+@click.option("--memory", is_flag=True, help="In-process nodes: no root, no broker, any operating system.")
+@click.argument("behave_arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(memory: bool, behave_arguments: tuple[str, ...]) -> None:
+    """Run the firewall feature: block a load balancer on three of five hosts, and see that it is so.
+
+    Without --memory this takes a lab of real hosts: network namespaces with their own packet filters, and a
+    private RabbitMQ. Arguments after -- go to behave.
+    """
+    feature = str(_folder("mco_features") / FEATURE)
+    arguments = [*behave_arguments, feature]
+    if memory:
+        from mco_client.bdd.__main__ import run
+
+        sys.exit(run(["-D", "connector=memory", *arguments]))
+    from .lab import Lab
+    from .spec import read
+
+    spec = read(_folder("mco_lab") / "firewall.yaml")
+    hosts = sum(host.has_node for host in spec.hosts)
+    click.echo(f"Starting a lab: a private RabbitMQ and {hosts} hosts with a node each, in namespaces of their own ...")
+    with Lab(f"demo-{os.getpid()}", spec) as lab:
+        status = lab.run([sys.executable, "-m", "mco_client.bdd", *arguments])
+        click.echo("Taking the lab down ...")
+    sys.exit(status)
+
+
+def _folder(package: str) -> Path:
+    found = find_spec(package)
+    locations = list(found.submodule_search_locations or ()) if found else []
+    if not locations:
+        raise click.ClickException(f"{package} is not installed")
+    return Path(locations[0])

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pytest fixture for tests that need real hosts: import ``lab`` in a ``conftest.py``.
+
+::
+
+    from mco_lab.pytest_plugin import lab
+
+    def test_everybody_answers(lab):
+        assert lab(Path("my.yaml")).run(["mco", "ping"]) == 0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from .errors import LabError
+from .lab import Lab, check_can_run
+from .spec import Spec
+
+
+class LabFactory(Protocol):
+    """Returns the lab of a spec, up; the same one for the same file, until the session ends."""
+
+    def __call__(self, spec: Spec | Path) -> Lab:
+        """Bring a lab up, unless it is."""
+        ...
+
+
+def require(check: Callable[[], None]) -> None:
+    """Skip the test if a lab cannot run here; in CI, where it must be able to, let the test fail."""
+    try:
+        check()
+    except LabError as e:
+        if os.environ.get("CI", "") not in ("", "0", "false"):
+            raise
+        pytest.skip(str(e))
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[LabFactory]:
+    """Yield what brings labs up; they are removed at the end of the session, whatever happens."""
+    labs: dict[str, Lab] = {}
+    with contextlib.ExitStack() as stack:
+
+        def bring_up(spec: Spec | Path) -> Lab:
+            key = str(spec)
+            if key not in labs:
+                require(check_can_run)
+                labs[key] = stack.enter_context(Lab(None, spec))
+            return labs[key]
+
+        yield bring_up

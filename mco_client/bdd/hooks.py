@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""behave's hooks: a session a run, a fleet a scenario, and every change taken back that the suite wants back."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mco_client.bdd.fleet import Fleet
+from mco_client.bdd.session import MEMORY, Options, Session
+from mco_client.text import safe
+
+NEEDS_LAB, NEEDS_TRAFFIC = "lab", "real_traffic"
+_FIRST_LINE = (
+    "In-process nodes over the memory connector: no broker, no root, and a packet filter kept in memory. "
+    "Nothing real is touched; `mco demo` runs the same on real hosts."
+)
+
+
+def before_all(context: Any) -> None:
+    """Begin the session that the options describe."""
+    context.config.setup_logging()
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    for name in ("mco_node", "mco_rpc"):  # who wants each request on the screen asks the node's own log
+        logging.getLogger(name).setLevel(logging.WARNING)
+    session = Session(Options.of(context.config.userdata))
+    context.session = session
+    announce(context.config)
+    session.connection.open()  # a broker that is down is told once, before anything runs
+
+
+def announce(config: Any) -> None:
+    """Say, once, that the nodes of this run are not real hosts."""
+    if config.userdata.get("connector") == MEMORY and not getattr(config, "is_announced", False):
+        config.is_announced = True
+        print(_FIRST_LINE, flush=True)
+
+
+def before_scenario(context: Any, scenario: Any) -> None:
+    """Give the scenario a fleet of its own; leave out what this fleet cannot show, and say so."""
+    context.fleet = Fleet(context.session)
+    reason = _why_not(context.session, set(scenario.effective_tags))
+    if reason:
+        print(f"SKIPPED {scenario.name}: {reason}")
+        scenario.skip()
+        scenario.skip_reason = reason
+
+
+def after_scenario(context: Any, _scenario: Any) -> None:
+    """Take back what the scenario changed; what cannot be taken back fails it."""
+    for what in context.fleet.undo():
+        print(f"UNDONE {safe(what)}")
+
+
+def after_all(context: Any) -> None:
+    """Leave the broker."""
+    if "session" in context:
+        context.session.close()
+
+
+# behave swallows what hooks print when they succeed, and these lines are for people.
+for _hook in (before_all, before_scenario, after_scenario):
+    _hook.capture = False  # type: ignore[attr-defined]  # behave reads it off the function
+
+
+def _why_not(session: Session, tags: set[str]) -> str | None:
+    if session.is_memory and {NEEDS_LAB, NEEDS_TRAFFIC} & tags:
+        return "needs hosts with a network of their own, and these live in one process"
+    if NEEDS_LAB in tags and not session.options.lab:
+        return "needs a lab: mco lab run lab/firewall.yaml -- behave"
+    return None

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real connections between the hosts of a lab, tried from the host that is to be blocked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mco_client.bdd.fleet import Fleet
+from mco_client.text import listed, one_line
+from mco_rpc.errors import ConfigError, ExpectationFailed
+
+CONNECT_TIMEOUT_S = 1.0
+_COMMAND_TIMEOUT_S = 30.0
+
+
+def require_connections(fleet: Fleet, device: str, port: int, nodes: Iterable[str], *, can_connect: bool) -> None:
+    """Be content if the device can, or cannot, open a TCP connection to a port of every node.
+
+    Raises:
+        ExpectationFailed: it names every node where it is otherwise, and how the connection ended there.
+    """
+    addresses = _addresses(fleet)
+    source = _host_with(addresses, fleet.address_of(device), device)
+    targets = {f"{_address_of(addresses, node)}:{port}": node for node in nodes}
+    if not targets:
+        raise ExpectationFailed(f"no node to connect to from the {device}")
+    wrong = [
+        f"{targets[row['target']]} ({row['reason'] or 'connected'})"
+        for row in _probe(fleet, source, list(targets))
+        if bool(row["connected"]) is not can_connect
+    ]
+    if wrong:
+        what = "cannot" if can_connect else "can"
+        raise ExpectationFailed(
+            f"the {device} {what} connect to port {port} on {len(wrong)} of {len(targets)}: {', '.join(sorted(wrong))}"
+        )
+
+
+def _probe(fleet: Fleet, source: str, targets: Sequence[str]) -> list[dict[str, Any]]:
+    probe = ("python", "-m", "mco_lab.probe", *targets, "--timeout", str(CONNECT_TIMEOUT_S))
+    rows: list[dict[str, Any]] = _lab(fleet, "exec", "--name", fleet.session.options.lab, source, "--", *probe)
+    if {row["target"] for row in rows} != set(targets):
+        raise ConfigError(f"the probe on {source} did not try every target: {one_line(rows)}")
+    return rows
+
+
+def _addresses(fleet: Fleet) -> dict[str, str]:
+    status = _lab(fleet, "status", "--name", fleet.session.options.lab, "-j")
+    return {host["name"]: host["address"] for host in status["hosts"]}
+
+
+def _address_of(addresses: dict[str, str], node: str) -> str:
+    if node not in addresses:
+        raise ConfigError(f"node {node} is no host of this lab; its hosts are {listed(addresses)}")
+    return addresses[node]
+
+
+def _host_with(addresses: dict[str, str], address: str, device: str) -> str:
+    for name, its in addresses.items():
+        if its == address:
+            return name
+    raise ConfigError(f"the {device} ({address}) is no host of this lab; its hosts are {listed(addresses)}")
+
+
+def _lab(fleet: Fleet, *arguments: str) -> Any:
+    """Return what ``mco lab`` prints as JSON."""
+    mco = shutil.which("mco")
+    if mco is None or not fleet.session.options.lab:
+        raise ConfigError("this step needs a lab: mco lab run lab/firewall.yaml -- behave")
+    done = subprocess.run(
+        [mco, "lab", *arguments], capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
+    )
+    try:
+        return json.loads(done.stdout)
+    except ValueError as e:
+        said = one_line(done.stderr or done.stdout)
+        raise ConfigError(f"`mco lab {' '.join(arguments)}` ended with status {done.returncode}: {said}") from e
