@@ -24,7 +24,7 @@ from . import await_amqp, broker_files
 from .errors import LabError
 from .process import ProcessId, find_program, reap, tail
 
-AMQP_PORT = 5672
+AMQP_PORT, DIST_PORT, EPMD_PORT = 5672, 25672, 4369
 READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _DEFINE_TIMEOUT_S = 10.0

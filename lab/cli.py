@@ -13,9 +13,13 @@ from typing import Any
 import click
 
 from . import foreground, spec, state
+from .demo import demo
 from .errors import LabError
-from .lab import Lab, remove
+from .lab import Lab
 from .process import ProcessId
+from .removal import remove
+
+__all__ = ["demo", "lab"]
 
 DEFAULT_NAME = "default"
 _NAME = click.option("--name", envvar="MCO_LAB", default=DEFAULT_NAME, show_default=True, help="Name of the lab.")

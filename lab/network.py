@@ -11,28 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import LabError
-from .process import ProcessId, all_processes, find_program, system_environment
+from .process import ProcessId, all_processes, system_environment
 from .spec import Spec
 
 BRIDGE = "br0"
 _NAMES = Path("/run/netns")
-_PACKAGES = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "iptables": "iptables"}
 _MAX_LINK_NAME = 15
-
-
-def check_programs() -> None:
-    """Make sure that everything is installed which a lab's hosts and network need.
-
-    Raises:
-        LabError: something is missing; the text names the Debian packages.
-    """
-    missing = [program for program in _PACKAGES if find_program(program) is None]
-    if missing:
-        packages = " ".join(dict.fromkeys(_PACKAGES[program] for program in missing))
-        raise LabError(
-            f"{', '.join(missing)} not found; install the Debian packages with `make setup` "
-            f"or `apt-get install {packages}`"
-        )
 
 
 def enter(namespace: str) -> tuple[str, ...]:

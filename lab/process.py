@@ -111,6 +111,12 @@ def children_of(parent: int) -> list[int]:
     return [pid for pid in all_processes() if (fields := _stat(pid)) and int(fields[1]) == parent]
 
 
+def parent_of(process: ProcessId) -> ProcessId | None:
+    """Return the parent of a process that runs."""
+    fields = _stat(process.pid)
+    return ProcessId.of(int(fields[1])) if fields else None
+
+
 def tail(log: Path, lines: int = 15) -> str:
     """Return the last lines of a log, indented, and where the whole of it is, for an error message."""
     try:

@@ -19,8 +19,9 @@ from typing import Protocol
 
 import pytest
 
+from . import requirements
 from .errors import LabError
-from .lab import Lab, check_can_run
+from .lab import Lab
 from .spec import Spec
 
 
@@ -51,7 +52,7 @@ def lab() -> Iterator[LabFactory]:
         def bring_up(spec: Spec | Path) -> Lab:
             key = str(spec)
             if key not in labs:
-                require(check_can_run)
+                require(requirements.check)
                 labs[key] = stack.enter_context(Lab(None, spec))
             return labs[key]
 

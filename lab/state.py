@@ -134,6 +134,14 @@ def load(name: str) -> LabState:
         raise LabError(f"the state of lab {name!r} in {folder_of(name)} cannot be read: {e}") from e
 
 
+def is_current(known: LabState) -> bool:
+    """Say whether the lab of this name is still the one of this state, and not a later one."""
+    try:
+        return load(known.name).owner == known.owner
+    except LabError:
+        return True  # destroyed, or removed already: there is no other
+
+
 def names() -> list[str]:
     """Return the names of all labs of which there is anything."""
     try:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import queue
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from mco_client.connection import LOST, REPLY, Connection
 from mco_client.results import Result, Results
@@ -18,6 +20,9 @@ from mco_rpc.filters import Filter
 from mco_rpc.messages import Reply, Request, decode_reply, encode, new_id
 
 MAX_REPLY_BYTES = 16 * 1024 * 1024
+# How often the broker is asked whether the nodes that have not answered yet are still there.
+PROBE_EVERY_S = 1.0
+REQUEST, PROBE = "request", "probe"
 
 
 class Call:
@@ -53,6 +58,7 @@ class Call:
         self._unexpected: list[Result] = []
         self._unverified: dict[str, str] = {}
         self._offline: set[str] = set()
+        self._lost: set[str] = set()
         self._is_nobody_there = False
 
     def __iter__(self) -> Iterator[Result]:
@@ -72,11 +78,12 @@ class Call:
                 if left_s <= 0:
                     return
                 try:
-                    kind, at, what = inbox.get(timeout=left_s)
+                    kind, at, what = inbox.get(timeout=min(left_s, PROBE_EVERY_S))
                 except queue.Empty:
-                    return
+                    self._probe()
+                    continue
                 if kind == LOST or isinstance(what, BrokerError):
-                    raise self._lost(what)
+                    raise self._cut_off(what)
                 if kind != REPLY:
                     self._returned(what)
                     continue
@@ -95,6 +102,7 @@ class Call:
             expected=expected,
             answers=tuple(self._answers.values()),
             offline=tuple(sorted(self._offline)),
+            lost=tuple(sorted(self._lost)),
             unexpected=tuple(self._unexpected),
             unverified={node: why for node, why in self._unverified.items() if node not in self._answers},
             timeout_s=self._timeout_s,
@@ -103,7 +111,11 @@ class Call:
     def _is_over(self) -> bool:
         if self._targets is None:
             return self._is_nobody_there or (self._limit is not None and len(self._answers) >= self._limit)
-        return len(self._answers) + len(self._offline) >= len(self._targets)
+        return not self._waiting()
+
+    def _waiting(self) -> list[str]:
+        gone = self._offline | self._lost
+        return [node for node in self._targets or () if node not in self._answers and node not in gone]
 
     def _request(self) -> Request:
         settings = self._connection.settings
@@ -124,31 +136,49 @@ class Call:
 
     def _packets(self, request: Request) -> list[Packet]:
         """Return one packet a named node, which says at once who is offline, or one for everybody."""
-        security, collective = self._connection.security, request.collective
+        if self._targets is not None and len(self._targets) <= self._connection.settings.direct_limit:
+            return self._sealed(request, names.NODE, self._targets, REQUEST)
+        return self._sealed(request, names.BROADCAST, [names.agent_key(self._agent)], REQUEST)
+
+    def _sealed(self, request: Request, exchange: str, keys: Sequence[str], kind: str) -> list[Packet]:
+        security = self._connection.security
         body = encode(request)
         signature = security.sign(body)
-
-        def packet(kind: str, key: str) -> Packet:
-            return Packet(
-                exchange=names.exchange(collective, kind),
+        return [
+            Packet(
+                exchange=names.exchange(request.collective, exchange),
                 key=key,
                 body=body,
-                type="request",
+                type=kind,
                 message_id=self.id,
                 correlation_id=self.id,
                 signer=security.signer,
                 signature=signature,
-                expiration_s=self._timeout_s,
+                expiration_s=request.ttl_s,
                 mandatory=True,
             )
+            for key in keys
+        ]
 
-        if self._targets is not None and len(self._targets) <= self._connection.settings.direct_limit:
-            return [packet(names.NODE, identity) for identity in self._targets]
-        return [packet(names.BROADCAST, names.agent_key(self._agent))]
+    def _probe(self) -> None:
+        """Ask the broker who of those we wait for is gone: a ping that nobody answers, and that comes back if so.
+
+        A node that dies with our request in hand would otherwise cost the whole timeout.
+        """
+        waiting = self._waiting()
+        if 0 < len(waiting) <= self._connection.settings.direct_limit:
+            ping = msgspec.structs.replace(
+                self._request(), id=new_id(), agent="discovery", action="ping", data={}, reply_to=None,
+                targets=tuple(waiting), filter=Filter(), ttl_s=PROBE_EVERY_S,
+            )  # fmt: skip
+            self._connection.publish(self._sealed(ping, names.NODE, waiting, PROBE))
 
     def _returned(self, packet: Packet) -> None:
         """Note who is not there: the node whose key it was, or everybody if nobody has the agent's key."""
-        if packet.key == names.agent_key(self._agent):
+        if packet.type == PROBE:
+            if packet.key in self._waiting():
+                self._lost.add(packet.key)
+        elif packet.key == names.agent_key(self._agent):
             self._is_nobody_there = True
             self._offline.update(self._targets or ())
         elif self._targets and packet.key in self._targets:
@@ -169,6 +199,7 @@ class Call:
             return None
         self._answers[reply.sender] = result
         self._offline.discard(reply.sender)
+        self._lost.discard(reply.sender)
         return result
 
     def _verified(self, packet: Packet) -> Reply:
@@ -182,7 +213,7 @@ class Call:
             raise SecurityError("a reply to another request")
         return reply
 
-    def _lost(self, reason: object) -> BrokerError:
+    def _cut_off(self, reason: object) -> BrokerError:
         answered = len(self._answers)
         waited = f"{answered} answered" if self._targets is None else f"{answered} of {len(self._targets)} had answered"
         return BrokerUnreachable(

@@ -42,7 +42,7 @@ class Result:
     @property
     def status_text(self) -> str:
         """The status in words."""
-        return Status(self.status).text if self.status in Status else f"status {self.status}"
+        return Status(self.status).text if self.status in set(Status) else f"status {self.status}"
 
     def has(self, **values: object) -> bool:
         """Say whether the action succeeded and its outputs are as given."""
@@ -55,7 +55,8 @@ class Results(Sequence[Result]):
 
     Attributes:
         expected: who was asked.
-        offline: those of them whom the broker says are not there.
+        offline: those of them whom the broker says are not there: they did not get the request.
+        lost: those who went away after they were asked; whether the action ran there, nobody knows.
         unexpected: answers of nodes that were not asked; they take no part in any judgement.
         unverified: nodes whose answers were not believed, and why.
     """
@@ -65,6 +66,7 @@ class Results(Sequence[Result]):
     expected: tuple[str, ...]
     answers: tuple[Result, ...] = ()
     offline: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     unexpected: tuple[Result, ...] = ()
     unverified: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 0.0
@@ -88,14 +90,14 @@ class Results(Sequence[Result]):
 
     @property
     def missing(self) -> list[str]:
-        """The nodes that were asked and did not answer, offline ones included."""
+        """The nodes that were asked and did not answer, offline and lost ones included."""
         answered = {result.sender for result in self.answers}
         return sorted((node for node in self.expected if node not in answered), key=natural)
 
     @property
     def silent(self) -> list[str]:
         """The nodes that did not answer and of whom nobody knows why."""
-        return [node for node in self.missing if node not in self.offline]
+        return [node for node in self.missing if node not in self.offline and node not in self.lost]
 
     @property
     def failed(self) -> list[Result]:
@@ -119,7 +121,7 @@ class Results(Sequence[Result]):
     def count(self, value: object = None, **values: object) -> int:
         """Return how many successful answers have the outputs given: ``count(blocked=True)``."""
         if value is not None:
-            return self.answers.count(value)  # type: ignore[arg-type]  # what a sequence's count does
+            return self.answers.count(value)
         return len(self.where(**values))
 
     def require_ok(self) -> Results:
@@ -153,6 +155,8 @@ class Results(Sequence[Result]):
             texts.append(f"no reply{waited} from {len(self.silent)} {of}: {listed(self.silent)}")
         if self.offline:
             texts.append(f"offline, {len(self.offline)} {of}: {listed(self.offline)}")
+        if self.lost:
+            texts.append(f"went away after they were asked, {len(self.lost)} {of}: {listed(self.lost)}")
         if self.unverified:
             reasons = (f"{node} ({one_line(why)})" for node, why in sorted(self.unverified.items()))
             texts.append(f"answered, but not believed: {', '.join(reasons)}")

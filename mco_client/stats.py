@@ -29,6 +29,7 @@ class Stats:
     noresponsefrom: list[str] = field(default_factory=list)
     unexpectedresponsefrom: list[str] = field(default_factory=list)
     offline: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     denied: list[str] = field(default_factory=list)
     timed_out: list[str] = field(default_factory=list)
     unverified: dict[str, str] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Stats:
         self.noresponsefrom = results.missing
         self.unexpectedresponsefrom = [result.sender for result in results.unexpected]
         self.offline = list(results.offline)
+        self.lost = list(results.lost)
         self.denied = results.denied
         self.timed_out = results.timed_out
         self.unverified = dict(results.unverified)

@@ -74,6 +74,8 @@ def run(argv: tuple[str, ...], *, deadline: float, stdin: bytes = b"", check: bo
         )
     except OSError as e:
         raise ActionAborted(f"`{argv[0]}` cannot be started: {e.strerror}; is it installed on this node?") from e
+    except ValueError as e:  # a null byte, or half a character
+        raise ActionAborted(f"`{argv[0]}` cannot be given such an argument: {e}") from e
     try:
         outputs, is_truncated = _pump(process, stdin, deadline)
         process.wait(max(0.0, deadline - time.monotonic()))

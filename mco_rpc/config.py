@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from mco_rpc.errors import ConfigError
 from mco_rpc.suggestion import did_you_mean
 
 PREFIX = "MCO_"
+_MAX_YAML_DEPTH = 500
+_MAX_HEARTBEAT_S = 65535
 # Variables that are not settings: which file to read, which lab a command runs in, what the demo says.
 _NOT_SETTINGS = frozenset({"MCO_CONFIG", "MCO_LAB"})
 
@@ -44,6 +47,8 @@ class BrokerSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
             raise ConfigError("brokers: at least one URL is needed, as in amqp://user:password@host:5672/")
         for name in ("heartbeat_s", "connect_timeout_s"):
             _positive(self, name)
+        if self.heartbeat_s > _MAX_HEARTBEAT_S:
+            raise ConfigError(f"heartbeat_s: AMQP allows at most {_MAX_HEARTBEAT_S}, got {self.heartbeat_s}")
 
 
 class ClientSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +138,8 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
             names.check("collective", collective)
         for name in ("facts_interval_s", "workers", "queue_limit", "max_body_bytes", "max_ttl_s"):
             _positive(self, name)
+        for name in ("max_clock_skew_s", "drain_timeout_s", "identity_grace_s"):
+            _not_negative(self, name)
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
         _one_of("log_format", self.log_format, ("text", "json"))
 
@@ -155,7 +162,11 @@ def client_settings(file: Path | None = None, environment: Mapping[str, str] | N
     made = _load(ClientSettings, _file(file, environment, candidates), environment)
     if made.caller:
         return made
-    return msgspec.structs.replace(made, caller=Path(made.key_file).stem)
+    try:
+        caller = names.check("caller", Path(made.key_file).stem)
+    except ConfigError as e:
+        raise ConfigError(f"key_file: its name is the caller's unless `caller` is set, and {e}") from e
+    return msgspec.structs.replace(made, caller=caller)
 
 
 def node_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> NodeSettings:
@@ -174,7 +185,8 @@ def redacted(url: str) -> str:
     >>> redacted("amqp://lab:secret@192.168.1.254:5672/")
     'amqp://lab@192.168.1.254:5672/'
     """
-    scheme, mark, rest = url.partition("://")
+    before, mark, after = url.partition("://")
+    scheme, rest = (before, after) if mark else ("", before)
     credentials, at, address = rest.rpartition("@")
     return f"{scheme}{mark}{credentials.partition(':')[0]}{at}{address}"
 
@@ -243,13 +255,27 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return what a YAML text holds; raise `ConfigError` with ``where``, line and column if it is not YAML."""
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        if len(text) > _MAX_YAML_DEPTH:
+            _check_depth(yaml.parse(text, loader))
+        return yaml.load(text, loader)  # noqa: S506 - both are safe
+    except Exception as e:  # beside YAMLError whatever the tags' constructors stumble over: KeyError, IndexError, ...
         mark = getattr(e, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         problem = getattr(e, "problem", None) or str(e)
         raise ConfigError(f"{where}:{place} not YAML: {problem}") from e
+
+
+def _check_depth(events: Iterable[Any]) -> None:
+    """Refuse what is nested so deep that libyaml's loader, which recurses in C, would end the process."""
+    import yaml
+
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_YAML_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_YAML_DEPTH} deep", problem_mark=event.start_mark)
 
 
 def _from_text(field: Any, variable: str, text: str) -> Any:
@@ -272,8 +298,15 @@ def _as_key(text: str) -> str:
 
 
 def _positive(settings: BrokerSettings, name: str) -> None:
-    if getattr(settings, name) <= 0:
-        raise ConfigError(f"{name}: expected more than 0, got {getattr(settings, name)}")
+    value = getattr(settings, name)
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{name}: expected more than 0, got {value}")
+
+
+def _not_negative(settings: BrokerSettings, name: str) -> None:
+    value = getattr(settings, name)
+    if not (value >= 0 and math.isfinite(value)):
+        raise ConfigError(f"{name}: expected 0 or more, got {value}")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

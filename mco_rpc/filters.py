@@ -22,7 +22,7 @@ MAX_PATTERN_LENGTH = 1024
 OPERATORS = ("==", "!=", "=~", "<=", ">=", "<", ">")
 _ALIASES = {"=": "==", "=>": ">=", "=<": "<="}
 _FACT = re.compile(r"\s*([^\s=!<>~]+)\s*(=>|=<|<=|>=|==|!=|=~|<|>|=)\s*(.*?)\s*\Z", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?\Z", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?(e[+-]?\d{1,3})?\Z", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,19 @@ class FactTerm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_li
 
     def __str__(self) -> str:
         value = f"/{self.value}/" if self.operator == "=~" else self.value
-        return f"{self.fact}{'=' if self.operator in ('==', '=~') else self.operator}{value}"
+        # A blank keeps the operator and a value that begins like one apart.
+        blank = " " if value.startswith(("=", "~", "<", ">")) else ""
+        return f"{self.fact}{'=' if self.operator in ('==', '=~') else self.operator}{blank}{value}"
 
     def matches(self, facts: Mapping[str, Any]) -> bool:
         """Say whether any value that the fact has compares as asked."""
-        if self.fact not in facts:
+        if facts.get(self.fact) is None:
             return False
         return any(self._compares(_text(seen)) for seen in _values(facts[self.fact]))
 
     def _compares(self, seen: str) -> bool:
         if self.operator == "=~":
-            return bool(_regex(self.value).search(seen))
+            return _finds(_regex(self.value), seen)
         left: Any = seen
         right: Any = self.value
         if _NUMBER.match(seen) and _NUMBER.match(self.value):
@@ -204,7 +206,14 @@ def _matches_name(term: str, names: Iterable[str]) -> bool:
     pattern = _pattern_of(term)
     if pattern is None:
         return term in names
-    return any(pattern.search(name) for name in names)
+    return any(_finds(pattern, name) for name in names)
+
+
+def _finds(pattern: Any, text: str) -> bool:
+    try:
+        return pattern.search(text) is not None
+    except UnicodeEncodeError:  # half a character, which no expression can name
+        return False
 
 
 def _pattern_of(term: str) -> Any:
@@ -229,7 +238,7 @@ def _regex(pattern: str) -> Any:
     options.max_mem = 1 << 20
     try:
         return re2.compile(pattern, options)
-    except re2.error as e:
+    except (re2.error, UnicodeEncodeError) as e:
         why = e.args[0].decode() if e.args and isinstance(e.args[0], bytes) else e
         raise FilterError(
             f"regular expression /{pattern}/ cannot be used: {why} (RE2 syntax: no look-around, no back-references)"
@@ -253,7 +262,7 @@ def _text(value: object) -> str:
 
 
 def _number(text: str) -> int | float:
-    return float(text) if "." in text else int(text)
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ with a field this version does not know is refused: it may hold a restriction th
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from mco_rpc.errors import MessageError
 from mco_rpc.filters import Filter
+
+MAX_ID_LENGTH = 128  # every node remembers the ids of a while
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_field="kind", forbid_unknown_fields=True):
@@ -27,7 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_fiel
         reply_to: routing key of the caller's reply queue; None means that nobody waits.
     """
 
-    id: str
+    id: Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
     collective: str
     agent: str
     action: str
@@ -120,5 +122,5 @@ def decode_event(body: bytes) -> Event:
 def _decode(decoder: msgspec.json.Decoder[_Message], body: bytes, kind: str) -> _Message:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise MessageError(f"{len(body)} bytes that are not a {kind}: {e}") from e

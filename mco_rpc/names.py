@@ -81,5 +81,5 @@ def bare_caller(caller: str) -> str:
 
 def is_reply_key_of(caller: str, key: str) -> bool:
     """Say whether ``caller`` may ask for answers under ``key``: a caller gets only its own."""
-    prefix = f"{bare_caller(caller)}."
-    return key.startswith(prefix) and is_name(key) and len(key) > len(prefix)
+    name, dot, token = key.rpartition(".")
+    return bool(dot and token) and name == bare_caller(caller) and is_name(key)

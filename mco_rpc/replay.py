@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Callable
 
 from mco_rpc.errors import Expired
@@ -29,8 +30,10 @@ class ReplayGuard:
         self._max_skew_s = max_skew_s
         self._max_ttl_s = max_ttl_s
         self._began = clock()
+        self._lock = threading.Lock()
         self._seen: set[str] = set()
         self._forget: list[tuple[float, str]] = []
+        self._forgotten_until = 0.0
 
     def admit(self, request: Request) -> None:
         """Accept a request once.
@@ -59,15 +62,25 @@ class ReplayGuard:
                 f"sent {self._began - request.sent_at:.1f} s before this node started, by its clock; "
                 "ask again (right after a restart a caller's slow clock has the same effect)"
             )
+        with self._lock:
+            self._remember(request, now)
+
+    def _remember(self, request: Request, now: float) -> None:
         self._drop_old(now)
+        until = request.sent_at + request.ttl_s + self._max_skew_s
+        if until <= self._forgotten_until:
+            raise Expired(
+                "this node's clock was set back, and it no longer knows whether it accepted this request before; "
+                f"ask again in {self._forgotten_until - until:.1f} s or more"
+            )
         if request.id in self._seen:
             raise Expired("replayed: a request with this id was accepted before")
         if len(self._seen) >= MAX_REMEMBERED:
             raise Expired(f"{MAX_REMEMBERED} requests are remembered already; refusing more until some have expired")
         self._seen.add(request.id)
-        until = request.sent_at + request.ttl_s + self._max_skew_s
         heapq.heappush(self._forget, (until, request.id))
 
     def _drop_old(self, now: float) -> None:
         while self._forget and self._forget[0][0] < now:
-            self._seen.discard(heapq.heappop(self._forget)[1])
+            self._forgotten_until, forgotten = heapq.heappop(self._forget)
+            self._seen.discard(forgotten)

@@ -7,7 +7,9 @@ as JSON, so that an operator's machine needs no agent code.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ from mco_rpc.suggestion import did_you_mean
 from mco_rpc.validation import VALIDATORS, regex
 
 TYPES = ("string", "list", "boolean", "integer", "float", "number", "array", "hash", "any")
+DISPLAYS = ("always", "ok", "failed")
 DEFAULT_MAX_LENGTH = 4096
 
 
@@ -57,7 +60,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     def _validated(self, value: str) -> str:
         validate = self.validate or ""
-        if validate.startswith("/"):
+        if _is_expression(validate):
             if not regex(validate[1:-1]).fullmatch(value):
                 raise ValueError(f"{_shown(value)} does not match {validate}")
             return value
@@ -80,10 +83,11 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
             return [word.strip() for word in text.split(",")]
         try:
             value = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             value = text
         if self.type == "float" and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            with contextlib.suppress(OverflowError):
+                return float(value)
         return value
 
 
@@ -198,6 +202,12 @@ class AgentSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         if not names.is_name(self.name):
             raise SchemaError(f"agent name {self.name!r} cannot be used on the wire")
         for action in self.actions.values():
+            if action.display not in DISPLAYS:
+                raise SchemaError(
+                    f"{self.name}#{action.name}: display {action.display!r} is not one of {', '.join(DISPLAYS)}"
+                )
+            if not (action.timeout_s > 0 and math.isfinite(action.timeout_s)):
+                raise SchemaError(f"{self.name}#{action.name}: timeout_s of {action.timeout_s}, expected more than 0")
             for kind, fields in (("input", action.inputs), ("output", action.outputs)):
                 for name, declared in fields.items():
                     where = f"{self.name}#{action.name} {kind} {name}"
@@ -223,7 +233,14 @@ class AgentSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 def _check_input(where: str, declared: Input) -> None:
     validate = declared.validate
-    if validate and not (validate.startswith("/") and validate.endswith("/")) and validate not in VALIDATORS:
+    if validate and declared.type not in ("string", "list"):
+        raise SchemaError(f"{where}: validate={validate!r} checks text, and nothing of type {declared.type}")
+    if validate and _is_expression(validate):
+        try:
+            regex(validate[1:-1])
+        except (re.error, OverflowError, RecursionError) as e:
+            raise SchemaError(f"{where}: validate={validate!r} is not an expression: {e}") from e
+    elif validate and validate not in VALIDATORS:
         raise SchemaError(f"{where}: validate={validate!r} is not /an expression/ or one of {', '.join(VALIDATORS)}")
     if declared.type == "list" and not declared.choices:
         raise SchemaError(f"{where}: a list needs choices")
@@ -232,6 +249,10 @@ def _check_input(where: str, declared: Input) -> None:
             declared.check(declared.default)
         except ValueError as e:
             raise SchemaError(f"{where}: its default is not allowed: {e}") from e
+
+
+def _is_expression(validate: str) -> bool:
+    return len(validate) > 2 and validate.startswith("/") and validate.endswith("/")
 
 
 def _check_type(wanted: str, value: object) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -49,6 +50,7 @@ class JsonLinesAudit:
         self._path = path
         self._lock = threading.Lock()
         self._fd = -1
+        self._is_torn = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._reopen()
@@ -57,15 +59,15 @@ class JsonLinesAudit:
 
     def record(self, entry: dict[str, Any]) -> None:
         """Append one line; a disk that takes none is logged, and the node goes on."""
-        line = msgspec.json.encode(entry, enc_hook=str)
-        if len(line) > MAX_RECORD_BYTES:
-            line = msgspec.json.encode({**entry, "data": f"left out: {len(line)} bytes"}, enc_hook=str)
         try:
+            line = msgspec.json.encode(entry, enc_hook=str)
+            if len(line) > MAX_RECORD_BYTES:
+                line = msgspec.json.encode({**entry, "data": f"left out: {len(line)} bytes"}, enc_hook=str)
             with self._lock:
                 if not self._is_in_place():
                     self._reopen()
-                os.write(self._fd, line + b"\n")
-        except OSError as e:
+                self._append(line)
+        except (OSError, TypeError, ValueError, RecursionError) as e:
             _log.error("audit record of request %s could not be written to %s: %s", entry.get("request"), self._path, e)
 
     def close(self) -> None:
@@ -74,6 +76,13 @@ class JsonLinesAudit:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+    def _append(self, line: bytes) -> None:
+        whole = b"\n" * self._is_torn + line + b"\n"  # a record cut short must not spoil the next one
+        written = os.write(self._fd, whole)
+        self._is_torn = written < len(whole)
+        if self._is_torn:
+            raise OSError(errno.ENOSPC, f"only {written} of {len(whole)} bytes were written")
 
     def _is_in_place(self) -> bool:
         try:
@@ -86,4 +95,5 @@ class JsonLinesAudit:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        self._is_torn = False
         self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

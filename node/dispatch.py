@@ -43,6 +43,7 @@ from .authorization import Authorization
 from .workers import Busy, Job, Workers
 
 _log = logging.getLogger(__name__)
+_SHOWN = 128  # characters of a name from the network that are repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Dispatcher:
             self._answer(request, arrived, e.status, str(e), e.data)
         except Exception as e:
             _log.exception("request %s: the ladder failed", request.id)
-            self._answer(request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {e}")
+            self._answer(request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {_said(e)}")
         else:
             if call is None:
                 self.counters["filtered"] += 1
@@ -138,7 +139,7 @@ class Dispatcher:
         agent = self._agents.get(request.agent)
         if agent is None:
             raise UnknownAction(
-                f"this node offers no agent {request.agent[:128]!r}{did_you_mean(request.agent[:128], self._agents)}"
+                f"this node offers no agent {request.agent[:_SHOWN]!r}{did_you_mean(request.agent, self._agents)}"
             )
         schema = self._schemas[request.agent].action(request.action)
         data = schema.check_inputs(request.agent, request.data)
@@ -146,8 +147,9 @@ class Dispatcher:
             raise ActionAborted(f"noop: {request.agent}#{request.action} would run; it cannot say what it would change")
         try:
             self._authorization.authorize(request)
-        except Exception as e:
-            raise Denied(f"{request.caller} may not call {request.agent}#{request.action} here: {e}") from e
+        except BaseException as e:  # whatever it raises denies, an exit too
+            where = f"{request.agent}#{request.action}"
+            raise Denied(f"{request.caller} may not call {where} here: {_said(e)}") from e
         return _Call(request, agent, schema, data, arrived)
 
     def _is_for_us(self, request: Request) -> bool:
@@ -180,6 +182,14 @@ class Dispatcher:
                         Expired.status,
                         f"{where} waited {request.ttl_s:g} s for a free worker and was not begun",
                     ),
+                    on_stop=lambda is_begun: self._answer(
+                        request,
+                        call.arrived,
+                        Status.ABORTED,
+                        f"this node stopped before {where} ended; what it did is unknown"
+                        if is_begun
+                        else f"this node is stopping; {where} was not begun",
+                    ),
                 )
             )
         except Busy as e:
@@ -190,17 +200,10 @@ class Dispatcher:
         request, where = call.request, f"{call.request.agent}#{call.request.action}"
         deadline.set(until)
         _log.info("request %s: %s for %s", request.id, where, request.caller)
-        status, message, data = Status.OK, "", dict[str, Any]()
         try:
-            made = getattr(call.agent, call.schema.name)(**call.data)
-            data = call.schema.check_outputs(request.agent, made)
-        except RequestError as e:
-            status, message, data = e.status, str(e), e.data
-        except SchemaError as e:
-            status, message = Status.UNKNOWN_ERROR, str(e)
-            _log.error("request %s: %s", request.id, e)
+            status, message, data = _outcome(call)
         except BaseException as e:
-            status, message = Status.UNKNOWN_ERROR, f"{where} failed: {type(e).__name__}: {e}"
+            status, message, data = Status.UNKNOWN_ERROR, f"{where} failed: {type(e).__name__}: {_said(e)}", {}
             _log.exception("request %s: %s failed", request.id, where)
         return lambda: self._answer(request, call.arrived, status, message, data)
 
@@ -212,8 +215,8 @@ class Dispatcher:
         reply = Reply(
             id=request.id,
             collective=request.collective,
-            agent=request.agent[:128],
-            action=request.action[:128],
+            agent=request.agent[:_SHOWN],
+            action=request.action[:_SHOWN],
             sender=self._security.principal,
             sent_at=self._clock(),
             status=int(status),
@@ -229,10 +232,10 @@ class Dispatcher:
                 "time": reply.sent_at,
                 "request": request.id,
                 "caller": request.caller,
-                "sender": request.sender,
-                "collective": request.collective,
-                "agent": request.agent,
-                "action": request.action,
+                "sender": request.sender[:_SHOWN],
+                "collective": request.collective[:_SHOWN],
+                "agent": reply.agent,
+                "action": reply.action,
                 "data": request.data,
                 "status": int(sent.status),
                 "outcome": Status(sent.status).text,
@@ -290,3 +293,23 @@ class Dispatcher:
                 "reason": str(error)[:1024],
             }
         )
+
+
+def _outcome(call: _Call) -> tuple[Status, str, dict[str, Any]]:
+    """Run the action and return what to answer; raise what the agent should not have."""
+    agent = call.request.agent
+    try:
+        made = getattr(call.agent, call.schema.name)(**call.data)
+        return Status.OK, "", call.schema.check_outputs(agent, made)
+    except RequestError as e:
+        return Status(e.status), str(e), dict(e.data)
+    except SchemaError as e:
+        _log.error("request %s: %s", call.request.id, e)
+        return Status.UNKNOWN_ERROR, str(e), {}
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "it cannot even say why"

@@ -34,6 +34,7 @@ class Watched:
         self._value = empty
         self._is_optional = is_optional
         self._seen: object = None
+        self._was_there = False
         self._lock = threading.Lock()
         self.problem: str | None = None
 
@@ -51,8 +52,10 @@ class Watched:
             return self._value
 
     def _load(self) -> None:
-        if self._is_optional and not self._path.exists():
+        if self._is_optional and not self._was_there and not self._path.exists():
+            self.problem = None
             return
+        self._was_there = True
         try:
             self._value = self._read(self._path)
             self.problem = None
@@ -85,15 +88,15 @@ class Facts:
         key = (id(from_file), self._generation)
         if self._merged[0] != key:
             merged = dict(from_file)
-            for source in sorted(self._by_source):
-                merged.update(self._by_source[source])
+            for _, values in sorted(self._by_source.items()):
+                merged.update(values)
             self._merged = (key, merged)
         return self._merged[1]
 
     def problems(self) -> list[str]:
         """Return what is wrong with any source."""
         file = [self._file.problem] if self._file.problem else []
-        return file + [self._problems[source] for source in sorted(self._problems)]
+        return file + [problem for _, problem in sorted(self._problems.items())]
 
     def start(self) -> None:
         """Run the executables once, and again every interval."""
@@ -116,7 +119,7 @@ class Facts:
                 continue
             try:
                 fresh[source.name] = _plain_mapping(_read_source(source))
-            except (ConfigError, RequestError) as e:
+            except (ConfigError, RequestError, OSError) as e:
                 fresh[source.name] = self._by_source.get(source.name, {})
                 problems[source.name] = f"facts {source}: {e}; the last good values are kept"
                 _log.error("%s", problems[source.name])
@@ -172,5 +175,9 @@ def _plain_mapping(values: Any) -> dict[str, Any]:
     """Return facts as data that JSON can say: dates become text, keys become text."""
     if not isinstance(values, dict | None):
         raise ConfigError(f"expected a mapping of facts, found {type(values).__name__}")
-    plain: dict[str, Any] = msgspec.to_builtins(values or {}, str_keys=True, enc_hook=str)
+    try:
+        plain: dict[str, Any] = msgspec.to_builtins(values or {}, str_keys=True, enc_hook=str)
+        msgspec.json.encode(plain)
+    except (TypeError, ValueError, RecursionError) as e:
+        raise ConfigError(f"these facts cannot be sent: {e}") from e
     return plain

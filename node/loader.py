@@ -43,7 +43,7 @@ def load(settings: NodeSettings, node: NodeView) -> Loaded:
     for where, kind in _classes(settings, loaded.problems):
         try:
             _add(loaded, kind, settings, node, where)
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             _problem(loaded.problems, f"agent in {where} was not loaded: {_said(e)}")
     known = {*loaded.agents, *loaded.inactive}
     for name in settings.agents:
@@ -75,7 +75,7 @@ def _classes(settings: NodeSettings, problems: list[str]) -> Iterator[tuple[str,
     for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         try:
             yield entry.value, entry.load()
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             _problem(problems, f"agent {entry.name} ({entry.value}) was not loaded: {_said(e)}")
     for folder in (Path(name) for name in settings.libdir):
         if not folder.is_dir():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from typing import Any
 
 import msgspec
 
@@ -20,8 +21,12 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return one line: a message from the network cannot forge another."""
-        record.message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.message)
+        record.message = _visible(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return a traceback of which no line can pass for an entry: an error's text may be the network's."""
+        return "\n".join(f"    {_visible(line)}" for line in super().formatException(ei).splitlines())
 
 
 class JsonFormatter(logging.Formatter):
@@ -37,7 +42,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(entry).decode()
+        return msgspec.json.encode({key: _encodable(value) for key, value in entry.items()}).decode()
 
 
 class PrintedLines(io.TextIOBase):
@@ -49,6 +54,15 @@ class PrintedLines(io.TextIOBase):
             rest = f"... ({len(text)} characters)" if len(text) > _MAX_PRINTED else ""
             logging.getLogger("printed").info("%s%s", text[:_MAX_PRINTED].rstrip(), rest)
         return len(text)
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _encodable(value: Any) -> Any:
+    """Return text that UTF-8 can say: half a surrogate pair, as in a file's name, becomes an escape."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def configure(level: str, kind: str) -> None:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = node_settings(options.config)
         status: int = options.do(options, settings)
-    except McoError as e:
+    except (McoError, OSError) as e:
         print(f"mco-node: {e}", file=sys.stderr)
         return EXIT_CONFIG
     return status

@@ -7,14 +7,14 @@ ever come, is dropped, and a new thread takes its place. Too many of those, and 
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _log = logging.getLogger(__name__)
 
@@ -25,14 +25,15 @@ class Busy(Exception):
     """The pool takes no more jobs now."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
-    """One piece of work and who is told of its end; exactly one of the three callbacks is called.
+    """One piece of work and who is told of its end; exactly one of its answers is given.
 
     Attributes:
         start_by: on `time.monotonic`'s clock; a job that waited longer for a thread is not begun.
         timeout_s: seconds it may run.
-        work: gets its deadline; whatever it raises is its own business.
+        work: gets its deadline and returns the answer; must not raise.
+        on_stop: gets whether it was begun, if the pool ends before the job.
     """
 
     start_by: float
@@ -40,14 +41,7 @@ class Job:
     work: Callable[[float], Callable[[], None]]
     on_timeout: Callable[[], None]
     on_late_start: Callable[[], None]
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _is_claimed: bool = False
-
-    def claim(self) -> bool:
-        """Return True to the first who asks: that one answers."""
-        with self._lock:
-            is_first, self._is_claimed = not self._is_claimed, True
-            return is_first
+    on_stop: Callable[[bool], None]
 
 
 class Workers:
@@ -58,19 +52,21 @@ class Workers:
         self._queue_limit = queue_limit
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
-        self._deadlines: list[tuple[float, int, Job]] = []
-        self._order = itertools.count()
+        self._unclaimed: set[Job] = set()  # who takes a job out of here answers for it
+        self._deadlines: dict[Job, float] = {}
+        self._lost: set[Job] = set()
+        self._pending = 0
         self._threads = 0
         self._idle = 0
-        self._pending = 0
-        self._lost = 0
+        self._numbers = itertools.count()
         self._is_stopping = False
         self._watchdog: threading.Thread | None = None
+        self._watchdog_wakes = 0.0
 
     @property
     def lost(self) -> int:
         """The threads that hang in an action past its deadline."""
-        return self._lost
+        return len(self._lost)
 
     def submit(self, job: Job) -> None:
         """Take a job.
@@ -81,32 +77,36 @@ class Workers:
         with self._changed:
             if self._is_stopping:
                 raise Busy("this node is stopping")
-            if self._lost >= self._count * LOST_PER_WORKER:
-                raise Busy(f"{self._lost} actions hang past their deadlines; restart mco-node")
+            if self.lost >= self._count * LOST_PER_WORKER:
+                raise Busy(f"{self.lost} actions hang past their deadlines; restart mco-node")
             if self._pending >= self._count + self._queue_limit:
                 raise Busy(f"busy: {self._pending} requests wait or run; try again later")
             self._pending += 1
+            self._unclaimed.add(job)
             if self._watchdog is None:
                 self._watchdog = threading.Thread(target=self._watch, name="deadlines", daemon=True)
                 self._watchdog.start()
             if self._idle < self._pending and self._threads < self._count:
                 self._start_thread()
-        self._jobs.put(job)
+            self._jobs.put(job)
 
     def drain(self, timeout_s: float) -> bool:
-        """Take no more jobs and wait for those that run; say whether all ended in time."""
+        """Take no more jobs, wait for those that were taken, and answer for the rest; say whether all ended in time."""
         with self._changed:
             self._is_stopping = True
             is_done = self._changed.wait_for(lambda: self._pending == 0, timeout_s)
-            threads = self._threads
+            left = [(job, job in self._deadlines) for job in self._unclaimed]
+        for job, is_begun in left:
+            self._end(job, lambda job=job, is_begun=is_begun: job.on_stop(is_begun))  # type: ignore[misc]  # bound now
+        with self._changed:
             self._changed.notify_all()
-        for _ in range(threads):
-            self._jobs.put(None)
+            for _ in range(self._threads):
+                self._jobs.put(None)
         return is_done
 
     def _start_thread(self) -> None:
         self._threads += 1
-        threading.Thread(target=self._work, name=f"worker {next(self._order)}", daemon=True).start()
+        threading.Thread(target=self._work, name=f"worker {next(self._numbers)}", daemon=True).start()
 
     def _work(self) -> None:
         while True:
@@ -122,50 +122,68 @@ class Workers:
         """Do one job; say whether this thread is still wanted."""
         now = time.monotonic()
         if now > job.start_by:
-            job.claim()
-            self._answer(job.on_late_start)
-            self._finished()
+            self._end(job, job.on_late_start)
             return True
         deadline = now + job.timeout_s
         with self._changed:
-            heapq.heappush(self._deadlines, (deadline, next(self._order), job))
-            self._changed.notify_all()
+            if job not in self._unclaimed:  # it was answered for when the pool stopped
+                return True
+            self._deadlines[job] = deadline
+            if deadline < self._watchdog_wakes:
+                self._changed.notify_all()
         answer = job.work(deadline)
-        if job.claim():
-            self._answer(answer)
-            self._finished()
+        if self._end(job, answer):
             return True
         _log.warning("an action ended %.1f s after its deadline; its result is dropped", time.monotonic() - deadline)
         with self._changed:
-            self._lost -= 1
+            self._lost.discard(job)
         return False
+
+    def _end(self, job: Job, answer: Callable[[], None]) -> bool:
+        """Give an answer unless another one was given; say which."""
+        with self._changed:
+            if job not in self._unclaimed:
+                return False
+            self._claim(job)
+        self._answer(answer)
+        return True
+
+    def _claim(self, job: Job) -> None:
+        self._unclaimed.remove(job)
+        self._deadlines.pop(job, None)
 
     def _answer(self, answer: Callable[[], None]) -> None:
         try:
             answer()
         except Exception:
             _log.exception("answering failed")
-
-    def _finished(self) -> None:
         with self._changed:
             self._pending -= 1
-            self._changed.notify_all()
+            if self._is_stopping:
+                self._changed.notify_all()
 
     def _watch(self) -> None:
         """Answer for jobs that pass their deadline, and put a new thread in the place of each."""
         while True:
             with self._changed:
-                while not self._deadlines or self._deadlines[0][0] > time.monotonic():
-                    if self._is_stopping and self._pending == 0:
-                        return
-                    wait_s = self._deadlines[0][0] - time.monotonic() if self._deadlines else None
-                    self._changed.wait(wait_s)
-                job = heapq.heappop(self._deadlines)[2]
-            if job.claim():
-                with self._changed:
-                    self._lost += 1
-                    self._threads -= 1
-                    if not self._is_stopping and self._idle < self._pending - 1:
-                        self._start_thread()
-                self._answer(job.on_timeout)
-                self._finished()
+                late = self._await_late()
+                if late is None:
+                    return
+                self._claim(late)
+                self._lost.add(late)
+                self._threads -= 1
+                if self._idle < self._pending - 1:
+                    self._start_thread()
+            self._answer(late.on_timeout)
+
+    def _await_late(self) -> Job | None:
+        """Return a job past its deadline, None when the pool has stopped."""
+        while True:
+            job = min(self._deadlines, key=self._deadlines.__getitem__, default=None)
+            now = time.monotonic()
+            if job is not None and self._deadlines[job] <= now:
+                return job
+            if self._is_stopping and self._pending == 0:
+                return None
+            self._watchdog_wakes = math.inf if job is None else self._deadlines[job]
+            self._changed.wait(None if job is None else self._watchdog_wakes - now)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Install Debian packages, as root, so that no service of theirs starts now or at the next boot. Must not change or
-# remove anything that is installed already.
+# Install Debian packages, as root, so that no service of theirs starts, and no broker at the next boot either. Must
+# not change or remove anything that is installed already.
 #
 #   tools/debian_packages.sh PACKAGE...     without a package: only tidy up after a run that was killed
 set -euo pipefail
@@ -62,7 +62,7 @@ forbid_service_starts() {
 # $POLICY_MARK; it may be removed.
 # units: ${new_units[*]}
 case " \$* " in
-    *" start "*|*rabbitmq-server*|*epmd*) exit 101 ;; # not allowed; restarts of what was there before are
+    *" start "*|*" (start) "*|*rabbitmq-server*|*epmd*) exit 101 ;; # not allowed; restarts of what was there before are
 esac
 exit 0
 END

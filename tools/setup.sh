@@ -56,8 +56,9 @@ find_python() {
         "or name one: PYTHON=/path/to/python3.12 make setup"
 }
 
-missing_lab_needs() {
+missing_needs() { # of the system, as lines of package|why
     local need command
+    [ "$scope" = all ] || return 0
     for need in "${LAB_NEEDS[@]}"; do
         command=${need%%|*}
         case $command in
@@ -144,11 +145,12 @@ install_python_packages() {
         pip install $build_requires &&
             pip install --use-pep517 --no-build-isolation --config-settings editable_mode=strict --editable '.[dev]'
     fi || fail "pip failed, see above. A mirror or a proxy is set as usual, with 'pip config' or PIP_INDEX_URL"
+    # Compiled now and by this user: what sudo runs later writes nothing into the checkout.
+    .venv/bin/python -m compileall -q build/__editable__.* || true
     state >"$STAMP"
 }
 
-needs=""
-[ "$scope" != all ] || needs=$(missing_lab_needs)
+needs=$(missing_needs)
 if [ -z "$needs" ] && is_current && ! has_left_policy; then
     exit 0
 fi
@@ -157,12 +159,14 @@ fi
 if command -v flock >/dev/null; then
     exec 9<tools
     flock 9
+    needs=$(missing_needs)
 fi
 
 python=.venv/bin/python
 if ! has_venv || ! is_at_home; then
     python=$(find_python)
-    needs=$(printf '%s\n%s' "$(missing_venv_need "$python")" "$needs" | sed '/^$/d')
+    venv_need=$(missing_venv_need "$python")
+    needs=$(printf '%s\n%s' "$venv_need" "$needs" | sed '/^$/d')
 fi
 is_complete=yes
 if has_left_policy; then

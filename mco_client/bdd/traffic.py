@@ -49,8 +49,11 @@ def _probe(fleet: Fleet, source: str, targets: Sequence[str]) -> list[dict[str, 
 
 
 def _addresses(fleet: Fleet) -> dict[str, str]:
-    status = _lab(fleet, "status", "--name", fleet.session.options.lab, "-j")
-    return {host["name"]: host["address"] for host in status["hosts"]}
+    name = fleet.session.options.lab
+    for lab in _lab(fleet, "status", "-j")[0]:
+        if lab["name"] == name:
+            return {host["name"]: host["address"] for host in lab["hosts"]}
+    raise ConfigError(f"lab {name!r} is not up; `mco lab status` says what is")
 
 
 def _address_of(addresses: dict[str, str], node: str) -> str:
@@ -66,16 +69,18 @@ def _host_with(addresses: dict[str, str], address: str, device: str) -> str:
     raise ConfigError(f"the {device} ({address}) is no host of this lab; its hosts are {listed(addresses)}")
 
 
-def _lab(fleet: Fleet, *arguments: str) -> Any:
-    """Return what ``mco lab`` prints as JSON."""
+def _lab(fleet: Fleet, *arguments: str) -> list[Any]:
+    """Return what ``mco lab`` prints: JSON, once or line by line."""
     mco = shutil.which("mco")
     if mco is None or not fleet.session.options.lab:
         raise ConfigError("this step needs a lab: mco lab run lab/firewall.yaml -- behave")
     done = subprocess.run(
         [mco, "lab", *arguments], capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
     )
+    is_lines = arguments[0] == "exec"
+    texts = done.stdout.splitlines() if is_lines else [done.stdout]
     try:
-        return json.loads(done.stdout)
+        return [json.loads(text) for text in ([""] if done.returncode else texts)]
     except ValueError as e:
         said = one_line(done.stderr or done.stdout)
         raise ConfigError(f"`mco lab {' '.join(arguments)}` ended with status {done.returncode}: {said}") from e

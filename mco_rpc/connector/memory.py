@@ -54,6 +54,7 @@ class MemoryBroker:
                 raise BrokerUnreachable("the memory broker is stopped")
             if endpoint.queue in self._queues:
                 raise IdentityTaken(f"queue {endpoint.queue} is held by another connection")
+            connector.attached()
             self._queues[endpoint.queue] = connector
             for exchange, pattern in endpoint.bindings:
                 self._bindings.setdefault((exchange, pattern), set()).add(endpoint.queue)
@@ -108,9 +109,6 @@ class MemoryConnector:
             self._broker.attach(self, self._endpoint)
         except (BrokerUnreachable, IdentityTaken) as e:
             self._inbox.put(("disconnected", e))
-            return
-        self._is_connected = True
-        self._inbox.put(("connected", None))
 
     def publish(self, packets: Sequence[Packet]) -> None:
         """Route messages at once; what nobody is bound for comes back if it is mandatory."""
@@ -134,6 +132,11 @@ class MemoryConnector:
             self._inbox.put(("close", None))
             if thread is not threading.current_thread():
                 thread.join()
+
+    def attached(self) -> None:
+        """Learn, before anything is delivered, that the connection is there; the broker calls this."""
+        self._is_connected = True
+        self._inbox.put(("connected", None))
 
     def deliver(self, packet: Packet) -> None:
         """Put a message into our queue; the broker calls this."""

@@ -15,16 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import pika
-import pika.channel
-import pika.exceptions
-import pika.spec
-from pika.adapters.select_connection import IOLoop
-
 from mco_rpc import names
 from mco_rpc.config import BrokerSettings, redacted
 from mco_rpc.connector import Endpoint, Listener, Packet
+from mco_rpc.connector.lean import without
 from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, ConfigError, IdentityTaken
+
+with without("pika.adapters.asyncio_connection", "AsyncioConnection"):
+    import pika
+    import pika.channel
+    import pika.exceptions
+    import pika.spec
+    from pika.adapters.select_connection import IOLoop
 
 _log = logging.getLogger(__name__)
 

@@ -36,7 +36,8 @@ def generate(private: Path, public: Path) -> None:
     """Write a new key pair; the private file can be read by its owner only.
 
     Raises:
-        SecurityError: one of the files is there already: an identity is never replaced by accident.
+        SecurityError: one of the files is there already (an identity is never replaced by accident), or cannot
+            be written.
     """
     for path in (private, public):
         if path.exists():
@@ -46,9 +47,12 @@ def generate(private: Path, public: Path) -> None:
         (private, _PRIVATE, seed, 0o600),
         (public, _PUBLIC, public_of(seed), 0o644),
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-            file.write(f"{kind} {base64.b64encode(key).decode()}\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+                file.write(f"{kind} {base64.b64encode(key).decode()}\n")
+        except OSError as e:
+            raise SecurityError(f"key file {path} cannot be written: {e.strerror}") from e
 
 
 def read_private(path: Path) -> bytes:

@@ -128,5 +128,6 @@ def test_demo_in_memory_passes(installed: Installed) -> None:
 
 def test_unknown_option_is_refused(installed: Installed) -> None:
     done = installed.run("mco", "demo", "--memroy")
-    assert done.returncode == 2
-    assert "--memroy" in done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "--memroy" in done.stderr
+    assert "Traceback" not in done.stderr

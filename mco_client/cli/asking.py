@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands that ask an agent have in common: a client, who is asked, and the warnings afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mco_client.cli import output
+from mco_client.connection import Connection
+from mco_client.results import Results
+from mco_client.rpc import RpcClient
+from mco_rpc.errors import DiscoveryError
+from mco_rpc.filters import Filter
+from mco_rpc.suggestion import did_you_mean
+
+# For an explanation only: who could give it has been asked once already.
+_LOOK_AGAIN_S = 0.5
+
+
+def client(
+    connection: Connection, agent: str, node_filter: Filter, *, timeout_s: float | None, progress: bool
+) -> RpcClient:
+    """Return a client for what the options say."""
+    made = RpcClient(agent, connection, timeout_s=timeout_s, progress=progress)
+    made.add_filter(node_filter)
+    return made
+
+
+def discover(asking: RpcClient, nodes: list[str] | None) -> dict[str, str]:
+    """Find who is asked, or take the nodes given; return whose answers were not believed, and why.
+
+    Somebody whom we cannot believe is warned about and makes the exit status bad, but keeps nobody from
+    asking the others.
+
+    Raises:
+        DiscoveryError: there is nobody to ask.
+    """
+    if not asking.discover(nodes=nodes):
+        if asking.stats.unverified:
+            asking.require_discovered()
+        raise DiscoveryError(_absence(asking))
+    return dict(asking.stats.unverified)
+
+
+def close(asked: RpcClient, results: Results, unverified: Mapping[str, str]) -> None:
+    """Complete the statistics by what the discovery saw, and warn of answers that nothing was made of."""
+    asked.stats.unverified = {**unverified, **results.unverified}
+    output.warn_of_strangers(asked.stats.unverified, [result.sender for result in results.unexpected])
+
+
+def nobody(connection: Connection, node_filter: Filter) -> str:
+    """Return that nobody answered a discovery, and what may be the reason."""
+    settings = connection.settings
+    text = f"no node answered within {settings.discovery_timeout_s:g} s for the filter: {node_filter}; "
+    if node_filter:
+        return f"{text}`mco find` names every node that answers"
+    principal = connection.security.principal
+    return f"{text}do they run, are they in collective {settings.collective}, and do they trust {principal}?"
+
+
+def _absence(asking: RpcClient) -> str:
+    """Return why nobody was discovered: because nobody has the agent, if somebody offers others."""
+    other = RpcClient("rpcutil", asking.connection, discovery_timeout_s=min(asking.discovery_timeout_s, _LOOK_AGAIN_S))
+    other.add_filter(asking.filter)
+    for node in other.discover(limit=1) if asking.agent != other.agent else ():
+        told = other.agent_inventory().by_node().get(node)
+        agents = told.data.get("agents") if told else None
+        if isinstance(agents, list):
+            names = sorted(str(agent["name"]) for agent in agents if isinstance(agent, dict) and "name" in agent)
+            return (
+                f"no node that offers agent {asking.agent!r} was discovered{did_you_mean(asking.agent, names)}; "
+                f"{node} offers {', '.join(names)} (filter: {asking.filter})"
+            )
+    return nobody(asking.connection, asking.filter)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mco inventory``: what one node is, knows and offers, and how its daemon fares."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+import click
+
+from mco_client.cli import asking, exits, options, output
+from mco_client.connection import Connection
+from mco_client.results import Result, Results
+from mco_client.text import natural, one_line
+from mco_rpc import names
+from mco_rpc.filters import Filter
+
+_MAX_TEXT = 1000
+_MAX_SECONDS = 1e11  # after this the calendar ends
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mco inventory web1               all about a node
+  mco inventory web1 -j            the same as JSON
+
+"""
+    + exits.EPILOG
+)
+@click.argument("node")
+@options.timeout
+@options.as_json
+@options.connected()
+def inventory(connection: Connection, node: str, timeout_s: float | None, is_json: bool) -> int:
+    """Show what one node is, knows and offers."""
+    client = asking.client(connection, "rpcutil", Filter(), timeout_s=timeout_s, progress=False)
+    client.discover(nodes=[names.check("node", node)])
+    known = client.inventory()
+    # A node that is not there the first time is not asked, and waited for, a second time.
+    stats = client.daemon_stats() if known.answers else known
+    told, counted = known.by_node().get(node), stats.by_node().get(node)
+    for results in (known, stats) if stats is not known else (known,):
+        _warn_of_failure(node, results)
+    if told is None or not told.is_ok:
+        return exits.of(known, {})
+    daemon = counted.data if counted is not None and counted.is_ok else {}
+    if is_json:
+        output.say_json({**told.data, "daemon": dict(daemon)})
+    else:
+        _say(told, daemon)
+    return exits.of(stats, {})
+
+
+def _warn_of_failure(node: str, results: Results) -> None:
+    where = f"{results.agent}#{results.action}"
+    output.warn_of_strangers(results.unverified)
+    for result in results.failed:
+        output.warn(f"{where} on {node}: {result.status_text}: {one_line(result.message)}")
+    if node in results.offline:
+        output.warn(f"{node} is offline: no node of this name is connected; `mco find` names those that are")
+    elif node in results.silent and node not in results.unverified:
+        output.warn(f"{where}: no reply from {node} within {results.timeout_s:g} s; it is connected")
+
+
+def _say(told: Result, daemon: Mapping[str, Any]) -> None:
+    data = told.data
+    output.say(f"Inventory of {one_line(data.get('identity'))}")
+    _say_list("Agents", data.get("agents"))
+    _say_mapping("Not offered", data.get("inactive_agents"))
+    _say_list("Classes", data.get("classes"))
+    _say_mapping("Facts", data.get("facts"))
+    _say_list("Collectives", data.get("collectives"))
+    if data.get("problems"):
+        _say_list(output.coloured("Problems", "red"), data["problems"])
+    _say_mapping("Daemon", {"version": data.get("version"), **_readable(daemon)})
+
+
+def _readable(daemon: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the daemon's numbers without what is told elsewhere, times as people write them."""
+    shown = {name: seen for name, seen in daemon.items() if name not in ("version", "inactive_agents")}
+    uptime_s, counters = shown.pop("uptime_s", None), shown.pop("counters", None)
+    started_at = shown.get("started_at")
+    if _is_time(started_at):
+        when = dt.datetime.fromtimestamp(started_at).astimezone()
+        shown["started_at"] = when.isoformat(" ", "seconds")
+    if _is_time(uptime_s):
+        shown["up"] = str(dt.timedelta(seconds=round(uptime_s)))
+    if isinstance(counters, Mapping):
+        shown["requests"] = ", ".join(f"{name} {seen}" for name, seen in sorted(counters.items()))
+    return shown
+
+
+def _is_time(seconds: object) -> TypeGuard[float]:
+    return isinstance(seconds, int | float) and 0 <= seconds < _MAX_SECONDS
+
+
+def _say_list(title: str, items: object) -> None:
+    output.say(f"\n{title}:")
+    texts = [str(item) for item in items] if isinstance(items, list) else []
+    for text in sorted(texts, key=natural) or ["-"]:
+        output.say(f"    {one_line(text, _MAX_TEXT)}")
+
+
+def _say_mapping(title: str, items: object) -> None:
+    if not isinstance(items, Mapping) or not items:
+        return
+    output.say(f"\n{title}:")
+    width = min(24, max(len(one_line(name)) for name in items))
+    for name in sorted(items, key=natural):
+        output.say(f"    {one_line(name):<{width}}  {one_line(output.value(items[name]), _MAX_TEXT)}")

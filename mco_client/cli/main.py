@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program ``mco``: find the command, run it, and turn whatever happens into a line and an exit status.
+
+It imports only what every run needs: a command's module is loaded when the command is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mco_client.cli import exits
+from mco_client.cli.app import App, Connect, from_configuration
+from mco_client.cli.options import debug
+from mco_rpc import __version__
+from mco_rpc.errors import ConfigError, McoError
+from mco_rpc.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+PLUGINS = "mco.commands"
+BUILTINS = {
+    "facts": "mco_client.cli.facts:facts",
+    "find": "mco_client.cli.find:find",
+    "inventory": "mco_client.cli.inventory:inventory",
+    "keygen": "mco_client.cli.keygen:keygen",
+    "ping": "mco_client.cli.ping:ping",
+    "rpc": "mco_client.cli.rpc:rpc",
+}
+
+
+class Commands(click.Group):
+    """Our own commands, and those that installed packages bring as entry points ``mco.commands``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*BUILTINS, *(entry.name for entry in _plugins())})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; None if nobody has one of this name.
+
+        Raises:
+            ConfigError: a package has it, and it cannot be loaded.
+        """
+        if cmd_name in BUILTINS:
+            module, _, attribute = BUILTINS[cmd_name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        for entry in _plugins(name=cmd_name):
+            try:
+                made = entry.load()
+            except Exception as e:
+                raise ConfigError(
+                    f"command {cmd_name} ({entry.value}) cannot be loaded: {type(e).__name__}: {e}"
+                ) from e
+            if isinstance(made, click.Command):
+                return made
+            raise ConfigError(f"command {cmd_name} ({entry.value}) is not a command: {type(made).__name__}")
+        return None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command that the first argument names; suggest the nearest one."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(f"there is no command {name!r}{did_you_mean(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; one that cannot be loaded does not keep the others from being listed."""
+        rows = []
+        for name in self.list_commands(ctx):
+            try:
+                command = self.get_command(ctx, name)
+            except ConfigError as e:
+                rows.append((name, str(e)))
+            else:
+                rows.append((name, command.get_short_help_str(80) if command else ""))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  mco ping                                    who is there?
+  mco find -C /dev_server/ -F country=de      the names of some of them
+  mco rpc rpcutil get_fact fact=country       ask an agent
+  mco rpc --help                              all about a command
+
+"""
+    + exits.EPILOG,
+)
+@click.version_option(__version__, prog_name="mco", message="%(prog)s %(version)s")
+@debug
+def mco() -> None:
+    """Ask a fleet of machines, and see what each of them answers."""
+
+
+def main(arguments: Sequence[str] | None = None, connect: Connect = from_configuration) -> int:
+    """Run what the command line says; return the exit status.
+
+    Args:
+        arguments: those of the process if None.
+        connect: makes the connection of the commands that need one.
+    """
+    app = App(connect)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(app, words or ["--help"])
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except click.ClickException as e:
+        return _complain(app, _usage(e))
+    except (KeyboardInterrupt, click.Abort):
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is still in the buffer must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.BROKEN_PIPE
+    except (McoError, OSError) as e:
+        return _complain(app, str(e))
+    except Exception as e:
+        hint = f"this is a fault in mco; please report it with what --debug prints: mco --debug {' '.join(words)}"
+        return _complain(app, f"{type(e).__name__}: {e}\n{hint}")
+
+
+def _run(app: App, words: list[str]) -> int:
+    with mco.make_context("mco", words, obj=app) as ctx:
+        status = mco.invoke(ctx)
+        sys.stdout.flush()
+    return status if isinstance(status, int) else exits.OK
+
+
+def _complain(app: App, text: str) -> int:
+    """Print what went wrong; with ``--debug`` also where."""
+    from mco_client.text import safe
+
+    if app.is_debugging:
+        import traceback
+
+        click.echo(safe(traceback.format_exc()), err=True)
+    click.echo(f"mco: {safe(text)}", err=True)
+    return exits.ERROR
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return what is wrong with a command line, and where to read more."""
+    ctx = getattr(error, "ctx", None)
+    text = error.format_message()
+    path = ctx.command_path if ctx else "mco"
+    return text if text.startswith("Usage:") else f"{text[:1].lower()}{text[1:]}\nTry `{path} --help`."
+
+
+def _plugins(name: str | None = None) -> EntryPoints:
+    """Return the commands that installed packages bring; looked for when no command of ours has the name."""
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=PLUGINS)
+    return found if name is None else found.select(name=name)

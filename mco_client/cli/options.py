@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options that several commands share, under the names that MCollective's users know.
+
+Each decorator adds options to a command and hands it one value made of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mco_client.cli.app import App
+
+if TYPE_CHECKING:
+    from mco_rpc.filters import Filter
+
+Command = Callable[..., int]
+# The longest time to live that a node grants unless its configuration says otherwise.
+MAX_TIMEOUT_S = 3600.0
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value <= MAX_TIMEOUT_S:  # this is how it refuses nan as well
+        raise click.BadParameter(f"expected seconds, more than 0 and at most {MAX_TIMEOUT_S:g}, got {value:g}.")
+    return value
+
+
+def debug(command: Any) -> Any:
+    """Add ``--debug``, which the program itself obeys."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.ensure_object(App).is_debugging = True
+
+    return click.option(
+        "--debug",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help="Log what happens to stderr; show the traceback of an error.",
+    )(command)
+
+
+def connected(*aliases: str) -> Callable[[Command], Command]:
+    """Add where to connect to and how long to discover; hand over ``connection``, closed afterwards.
+
+    Args:
+        aliases: further names of ``--dt``, for commands that do nothing but discover.
+    """
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(
+            config: Path | None, collective: str | None, discovery_timeout_s: float | None, *args: Any, **rest: Any
+        ) -> int:
+            changes = {"collective": collective, "discovery_timeout_s": discovery_timeout_s}
+            given = {name: value for name, value in changes.items() if value is not None}
+            with click.get_current_context().ensure_object(App).open(config, given) as connection:
+                return command(*args, connection=connection, **rest)
+
+        return _all(
+            run,
+            click.option("-T", "--target", "collective", metavar="COLLECTIVE", help="Ask in this collective."),
+            click.option(
+                *aliases,
+                "--dt",
+                "--discovery-timeout",
+                "discovery_timeout_s",
+                type=float,
+                callback=_seconds,
+                metavar="SECONDS",
+                help="Wait so long at most for nodes to be found.",
+            ),
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="Read this configuration [default: $MCO_CONFIG, ~/.config/mco/client.yaml, /etc/mco/client.yaml].",
+            ),
+            debug,
+        )
+
+    return add
+
+
+def filtered(command: Command) -> Command:
+    """Add the filters; hand over ``node_filter``."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **rest: Any) -> int:
+        from mco_rpc.filters import from_options
+
+        kinds = ("facts", "classes", "identities", "agents", "mixed")
+        node_filter = from_options(**{kind: rest.pop(kind) for kind in kinds})
+        return command(*args, node_filter=node_filter, **rest)
+
+    def option(short: str, long: str, kind: str, metavar: str, text: str) -> Any:
+        return click.option(short, long, kind, multiple=True, metavar=metavar, help=text)
+
+    return _all(
+        run,
+        option("-F", "--wf", "facts", "FACT", "Only nodes with this fact: country=de, cores>=4, kernel=/^6/."),
+        option("-C", "--wc", "classes", "CLASS", "Only nodes with this class; /x/ is a regular expression."),
+        option("-I", "--wi", "identities", "NODE", "Only this node, or also this one; /x/ is a regular expression."),
+        option("-A", "--wa", "agents", "AGENT", "Only nodes that offer this agent."),
+        option("-W", "--with", "mixed", "FILTER", "Classes and facts together: '/web/ country=de'."),
+    )
+
+
+def called(command: Command) -> Command:
+    """Add what belongs to a call to discovered or listed nodes; hand over ``timeout_s``, ``progress``, ``nodes``."""
+
+    @functools.wraps(command)
+    def run(*args: Any, nodes_file: str | None, node_filter: Filter, np: bool, **rest: Any) -> int:
+        nodes = None if nodes_file is None else _nodes_in(nodes_file)
+        if nodes is not None and node_filter:
+            raise click.UsageError(f"--nodes names the nodes; it cannot be combined with a filter ({node_filter}).")
+        return command(*args, nodes=nodes, node_filter=node_filter, progress=not np, **rest)
+
+    return _all(
+        run,
+        click.option(
+            "--nodes",
+            "nodes_file",
+            metavar="FILE",
+            help="Ask the nodes listed there, one a line, without looking for them; - is standard input.",
+        ),
+        timeout,
+        click.option("--np", "--no-progress", "np", is_flag=True, help="Show no progress bar."),
+    )
+
+
+def timeout(command: Any) -> Any:
+    """Add ``-t``; hand over ``timeout_s``."""
+    return click.option(
+        "-t",
+        "--timeout",
+        "timeout_s",
+        type=float,
+        callback=_seconds,
+        metavar="SECONDS",
+        help="Wait so long at most for replies.",
+    )(command)
+
+
+def as_json(command: Any) -> Any:
+    """Add ``-j``; hand over ``is_json``."""
+    return click.option("-j", "--json", "is_json", is_flag=True, help="Print JSON.")(command)
+
+
+def verbose(text: str) -> Callable[[Any], Any]:
+    """Add ``-v``, which shows what ``text`` says; hand over ``is_verbose``."""
+    return click.option("-v", "--verbose", "is_verbose", is_flag=True, help=text)
+
+
+def _all(command: Command, *decorators: Callable[[Any], Any]) -> Command:
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def _nodes_in(file: str) -> list[str]:
+    """Return the names in a file, one a line; blank lines and what follows ``#`` do not count."""
+    from mco_rpc import names
+    from mco_rpc.errors import ConfigError
+
+    where = "standard input" if file == "-" else file
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+    except OSError as e:
+        raise ConfigError(f"--nodes {where}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"--nodes {where}: byte {e.start} is not UTF-8") from e
+    nodes = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if name := line.partition("#")[0].strip():
+            nodes.append(names.check(f"--nodes {where}, line {number}: node", name))
+    if not nodes:
+        raise ConfigError(f"--nodes {where}: it names no node; expected one identity a line")
+    return nodes

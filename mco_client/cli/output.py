@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How things look: tables, JSON, warnings. Nothing that a node said goes out but through here or `mco_client.text`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Any
+
+import click
+
+from mco_client.results import Results
+from mco_client.text import listed, natural, one_line, safe, shown
+from mco_rpc.status import Status
+
+_WIDTH_UNKNOWN = (120, 24)
+MAX_CELL = 60
+
+
+def say(text: str = "") -> None:
+    """Print a line for people to stdout, at once."""
+    click.echo(text, color=True)
+
+
+def warn(text: str) -> None:
+    """Print a line for people to stderr."""
+    click.echo(coloured(f"mco: {safe(text)}", "yellow", sys.stderr), err=True, color=True)
+
+
+def say_json(data: Any) -> None:
+    """Print JSON in which every control character and everything beyond ASCII is escaped."""
+    text = json.dumps(data, indent=2, default=str)
+    say(text.replace("\x7f", "\\u007f"))  # the one control character that the encoder leaves alone
+
+
+def coloured(text: str, colour: str, stream: IO[str] | None = None) -> str:
+    """Return the text in a colour if it goes to a terminal whose user wants colours."""
+    stream = stream or sys.stdout
+    is_wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return click.style(text, fg=colour) if is_wanted else text
+
+
+def width() -> int:
+    """Return the columns of the terminal, or what most have."""
+    return shutil.get_terminal_size(_WIDTH_UNKNOWN).columns
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of texts."""
+    from tabulate import tabulate
+
+    return tabulate(list(rows), headers=list(headers), tablefmt="simple", disable_numparse=True)
+
+
+def value(of: object) -> str:
+    """Return a value of a reply for people; nothing is a dash."""
+    return "-" if of is None else shown(of)
+
+
+def is_short(text: str) -> bool:
+    """Say whether a text fits into a cell."""
+    return len(text) <= MAX_CELL and "\n" not in text and "\t" not in text
+
+
+def indented(text: str, by: str = "    ") -> str:
+    """Return a text of several lines further to the right."""
+    return "\n".join(f"{by}{line}" for line in text.split("\n"))
+
+
+def counted(number: int, what: str = "node") -> str:
+    """Return ``1 node`` or ``3 nodes``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def result_dicts(results: Results) -> list[dict[str, Any]]:
+    """Return the answers as ``-j`` prints them, by name."""
+    return [
+        {
+            "sender": result.sender,
+            "status": int(result.status),
+            "status_text": result.status_text,
+            "message": result.message,
+            "data": dict(result.data),
+            "ran_s": result.ran_s,
+            "took_s": round(result.took_s, 6),
+        }
+        for result in sorted(results, key=lambda result: natural(result.sender))
+    ]
+
+
+def say_failures(results: Results) -> None:
+    """Print who failed and why, who said nothing, and who is not there."""
+    of = len(results.expected)
+    for result in sorted(results.failed, key=lambda result: natural(result.sender)):
+        why = one_line(result.message, 1000) if result.message else "no reason given"
+        say(coloured(f"{safe(result.sender)}: {result.status_text}: {why}", "red"))
+        for name, seen in result.data.items():
+            say(indented(f"{one_line(name)}: {one_line(value(seen), 1000)}"))
+    if results.silent:
+        say(
+            coloured(f"no reply within {results.timeout_s:g} s from {len(results.silent)} of {of}: ", "red")
+            + listed(results.silent)
+        )
+    if results.offline:
+        say(coloured(f"offline, {len(results.offline)} of {of}: ", "red") + listed(results.offline))
+
+
+def say_finished(results: Results, took_s: float) -> None:
+    """Print the closing line that MCollective's users look for."""
+    done, of = len(results), len(results.expected)
+    is_good = done == of and all(result.status == Status.OK for result in results)
+    text = coloured(f"{done} / {of}", "green" if is_good else "red")
+    say(f"Finished processing {text} hosts in {took_s * 1000:.1f} ms")
+
+
+def warn_of_strangers(unverified: Mapping[str, str], unexpected: Iterable[str] = ()) -> None:
+    """Warn of answers that nothing was made of, because they are not believed or nobody asked for them."""
+    for node, why in sorted(unverified.items()):
+        warn(f"the answer of {one_line(node)} was not believed: {one_line(why)}")
+    if strangers := listed(unexpected):
+        warn(f"answered without being asked: {strangers}")

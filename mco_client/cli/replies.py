@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replies for people: a table while it fits, a block a node where it does not, and everybody who is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mco_client.cli import output
+from mco_client.results import Result, Results
+from mco_client.stats import Stats
+from mco_client.text import natural, one_line, safe
+from mco_rpc.schema import ActionSchema, Output
+
+_MAX_LINE = 2000
+
+
+def say(results: Results, schema: ActionSchema | None, stats: Stats, *, is_verbose: bool) -> None:
+    """Print the results of a call as its schema wants them shown, or all of them."""
+    display = "always" if is_verbose or schema is None else schema.display
+    good = sorted((r for r in results if r.is_ok), key=lambda result: natural(result.sender))
+    if good and display != "failed":
+        labels = _labels(good, schema)
+        text = _table(good, labels, is_verbose=is_verbose)
+        output.say(text if text is not None else _blocks(good, labels, is_verbose=is_verbose))
+        output.say()
+    output.say_failures(results)
+    if results.failed or results.missing:
+        output.say()
+    output.say_finished(results, stats.blocktime)
+    if is_verbose:
+        output.say(f"Discovery took {stats.discoverytime * 1000:.1f} ms; request {stats.requestid}")
+
+
+def _labels(good: list[Result], schema: ActionSchema | None) -> dict[str, str]:
+    """Return output -> heading, in the schema's order, then what no schema declares."""
+    declared: Mapping[str, Output] = schema.outputs if schema else {}
+    labels = {name: one_line(output_.display_as or name) for name, output_ in declared.items()}
+    for result in good:
+        for name in result.data:
+            labels.setdefault(name, one_line(name))
+    return labels
+
+
+def _table(good: list[Result], labels: Mapping[str, str], *, is_verbose: bool) -> str | None:
+    """Return a row a node, None if a value or the whole is too wide."""
+    headers = ["node", *(labels.values() or ["status"]), *(["took"] if is_verbose else [])]
+    rows = []
+    for result in good:
+        cells = [output.value(result.data.get(name)) for name in labels] or [result.status_text]
+        if not all(output.is_short(cell) for cell in cells):
+            return None
+        rows.append([safe(result.sender), *cells, *([_took(result)] if is_verbose else [])])
+    text = output.table(headers, rows)
+    return text if text.find("\n") <= output.width() else None
+
+
+def _blocks(good: list[Result], labels: Mapping[str, str], *, is_verbose: bool) -> str:
+    """Return the name of each node with its outputs below."""
+    width = max((len(label) for label in labels.values()), default=0)
+    blocks = []
+    for result in good:
+        lines = [f"{safe(result.sender)}{f'  ({_took(result)})' if is_verbose else ''}"]
+        for name, label in labels.items():
+            text = output.value(result.data.get(name))
+            if "\n" in text.rstrip("\n"):
+                lines += [f"    {label}:", output.indented(text.rstrip("\n"), " " * 8)]
+            else:
+                lines.append(f"    {label:>{width}}: {one_line(text, _MAX_LINE)}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _took(result: Result) -> str:
+    return f"{result.took_s * 1000:.1f} ms"

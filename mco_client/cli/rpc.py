@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mco rpc``: ask any action of any agent, checked by the schema that the fleet gives before it is sent."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from mco_client.cli import asking, exits, inputs, options, output, replies
+from mco_client.connection import Connection
+from mco_client.rpc import RpcClient
+from mco_rpc import names
+from mco_rpc.errors import ConfigError
+from mco_rpc.filters import Filter
+from mco_rpc.schema import ActionSchema
+
+# The node's own "timed out" shall arrive before we stop to wait for it.
+GRACE_S = 1.0
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mco rpc rpcutil ping
+  mco rpc rpcutil get_fact fact=country -C /dev_server/
+  mco rpc iptables isblocked ipaddr=192.168.1.1 -F country=de -j
+  mco rpc iptables block ipaddr=192.168.1.1 -C /dev_server/
+  mco rpc iptables unblock ipaddr=192.168.1.1 --yes          on every node
+  mco rpc rpcutil ping --nodes nodes.txt                     without looking for nodes
+
+\b
+What an agent can be asked, from one of the nodes:
+  mco rpc rpcutil schema_of agent=iptables -I web1
+
+"""
+    + exits.EPILOG
+)
+@click.argument("agent")
+@click.argument("action")
+@click.argument("words", metavar="[KEY=VALUE]...", nargs=-1)
+@options.filtered
+@options.called
+@click.option("-y", "--yes", "is_sure", is_flag=True, help="Change every node, without a filter, without a question.")
+@options.verbose("Show every result with its time, and what was not checked.")
+@options.as_json
+@options.connected()
+def rpc(
+    connection: Connection,
+    agent: str,
+    action: str,
+    words: tuple[str, ...],
+    node_filter: Filter,
+    nodes: list[str] | None,
+    timeout_s: float | None,
+    progress: bool,
+    is_sure: bool,
+    is_verbose: bool,
+    is_json: bool,
+) -> int:
+    """Ask nodes for an ACTION of an AGENT, with inputs as KEY=VALUE."""
+    texts = inputs.words(words)
+    client = asking.client(connection, names.check("agent", agent), node_filter, timeout_s=timeout_s, progress=progress)
+    unverified = asking.discover(client, nodes)
+    schema, data = _checked(client, action, texts, is_verbose=is_verbose)
+    if nodes is None and not node_filter and not is_sure and (schema is None or schema.mutating):
+        _require_consent(client, action, is_known=schema is not None)
+    if timeout_s is None and schema is not None:
+        client.timeout_s = min(schema.timeout_s + GRACE_S, options.MAX_TIMEOUT_S)
+    results = client.call(action, **data)
+    asking.close(client, results, unverified)
+    if is_json:
+        output.say_json({"results": output.result_dicts(results), "statistics": client.stats.to_dict()})
+    else:
+        replies.say(results, schema, client.stats, is_verbose=is_verbose)
+    return exits.of(results, unverified)
+
+
+def _checked(
+    client: RpcClient, action: str, texts: dict[str, str], *, is_verbose: bool
+) -> tuple[ActionSchema | None, dict[str, Any]]:
+    """Return what is known of the action, and its inputs; they stay text if nothing is known."""
+    schema = inputs.schema_of(client.connection, client.agent, client.discovered)
+    if isinstance(schema, str):
+        if is_verbose:
+            output.warn(f"the inputs are sent as text and unchecked: no schema of agent {client.agent}: {schema}")
+        return None, dict(texts)
+    return schema.actions.get(action), inputs.checked(schema, action, texts)
+
+
+def _require_consent(client: RpcClient, action: str, *, is_known: bool) -> None:
+    """Ask whether everybody is meant; without somebody to ask, refuse.
+
+    Raises:
+        ConfigError: nobody said yes; nothing was changed.
+    """
+    where = f"{client.agent}#{action}"
+    what = f"{where} changes nodes" if is_known else f"{where} may change nodes (its schema could not be had)"
+    everybody = f"all {output.counted(len(client.discovered))}"
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"{what}, and no filter says which: refused to ask {everybody}. "
+            "Give a filter (-I -C -F -A -W) or, if you mean everybody, --yes"
+        )
+    click.echo(f"{what}. Really on {everybody}? [y/N] ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfigError(f"{where} was not asked for: nothing was changed")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the lab share: one fleet for all that leave it as it was, and a look for what is left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mco_lab import requirements, spec
+from mco_lab.lab import Lab
+from mco_lab.pytest_plugin import LabFactory, lab, require
+
+__all__ = ["lab"]
+
+FIREWALL = spec.find("firewall")
+MCO = [sys.executable, "-c", "import sys; from mco_client.cli.main import main; sys.exit(main())"]
+
+
+def traces(token: str) -> dict[str, list[str]]:
+    """Return everything on this machine that carries ``token``, the name of a lab, and all links."""
+    processes = []
+    for pid in (entry for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid()):
+        try:
+            said = Path("/proc", pid, "cmdline").read_bytes() + Path("/proc", pid, "environ").read_bytes()
+        except OSError:
+            continue
+        if token.encode() in said:
+            processes.append(f"{pid}: {said[:200]!r}")
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    return {
+        "namespaces": [path.name for path in Path("/run/netns").glob(f"*{token}*")],
+        "processes": processes,
+        "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if token in line],
+        "links": [line.split(":")[1] for line in links.splitlines()],
+        "folders": [str(path) for path in Path("/run/mco-lab").glob(f"*{token}*")],
+        "temporary": [str(path) for path in Path("/tmp").glob(f"mco-*{token}*")],
+    }
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """Yield the name of a lab; when the test is over, nothing of that lab may be left, and it must have been there."""
+    require(requirements.check)
+    name = f"t-{secrets.token_hex(4)}"
+    before = traces(name)
+    try:
+        yield name
+        after = traces(name)
+    finally:
+        subprocess.run([*MCO, "lab", "down", "--name", name], check=True, capture_output=True)
+    assert after == before
+
+
+@pytest.fixture(scope="session")
+def fleet(lab: LabFactory) -> Lab:
+    """Return the shipped lab, up; tests leave it as it was."""
+    return lab(FIREWALL)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Return what turns a program's text into a command."""
+
+    def write(text: str) -> list[str]:
+        file = tmp_path / "program.py"
+        file.write_text(text)
+        return [sys.executable, str(file)]
+
+    return write
