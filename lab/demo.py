@@ -22,7 +22,9 @@ def demo(memory: bool, behave_arguments: tuple[str, ...]) -> None:
     Without --memory this takes a lab of real hosts: network namespaces with their own packet filters, and a
     private RabbitMQ. Arguments after -- go to behave.
     """
-    feature = str(_folder("mco_features") / FEATURE)
+    # In a checkout this is the checkout's own file, and it is shown as one would type it.
+    file = (_folder("mco_features") / FEATURE).resolve()
+    feature = str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
     arguments = [*behave_arguments, feature]
     if memory:
         from mco_client.bdd.__main__ import run

@@ -8,7 +8,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT_BYTES = 256 * 1024
 _CHUNK_BYTES = 65536
+_MAX_PIPE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,8 @@ def run(argv: tuple[str, ...], *, deadline: float, stdin: bytes = b"", check: bo
         raise ActionAborted(f"`{argv[0]}` cannot be given such an argument: {e}") from e
     try:
         outputs, is_truncated = _pump(process, stdin, deadline)
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except (TimeoutError, subprocess.TimeoutExpired) as e:
+        process.wait()
+    except TimeoutError as e:
         raise TimedOut(f"`{' '.join(argv)}` did not end before the deadline and was killed") from e
     finally:
         _end(process)
@@ -91,35 +92,73 @@ def run(argv: tuple[str, ...], *, deadline: float, stdin: bytes = b"", check: bo
 
 
 def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[list[bytes], bool]:
-    """Feed and drain a process until it closes its outputs, keeping the first `MAX_OUTPUT_BYTES` of each."""
+    """Feed and drain a process until it ends, keeping the first `MAX_OUTPUT_BYTES` of each output.
+
+    What it started and left behind, a daemon for instance, may hold its outputs open for ever: it is not waited for.
+    """
     pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
     kept = [bytearray(), bytearray()]
     is_truncated = False
-    with selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector, _end_of(process) as ended:
+        selector.register(ended, selectors.EVENT_READ)
         for pipe, buffer in zip(pipes, kept, strict=True):
+            os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_READ, buffer)
         source = process.stdin
         if source is not None:
             os.set_blocking(source.fileno(), False)
             selector.register(source, selectors.EVENT_WRITE)
-        while selector.get_map():
+        has_ended = False
+        while not has_ended:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
             for key, _ in selector.select(left_s):
-                if key.fileobj is source:
+                if key.fileobj is ended:
+                    has_ended = True
+                elif key.fileobj is source:
                     stdin = _feed(key.fd, stdin)
                     if not stdin:
                         selector.unregister(source)
                         _close(source)
-                    continue
-                chunk = os.read(key.fd, _CHUNK_BYTES)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                room = MAX_OUTPUT_BYTES - len(key.data)
-                key.data.extend(chunk[:room])
-                is_truncated = is_truncated or len(chunk) > room
+                else:
+                    chunk = os.read(key.fd, _CHUNK_BYTES)
+                    is_truncated |= _keep(key.data, chunk)
+                    if not chunk:
+                        selector.unregister(key.fileobj)
+    for pipe, buffer in zip(pipes, kept, strict=True):
+        for chunk in _rest(pipe.fileno()):
+            is_truncated |= _keep(buffer, chunk)
     return [bytes(buffer) for buffer in kept], is_truncated
+
+
+def _keep(buffer: bytearray, chunk: bytes) -> bool:
+    """Add what there is room for; say whether something was left out."""
+    room = MAX_OUTPUT_BYTES - len(buffer)
+    buffer.extend(chunk[:room])
+    return len(chunk) > room
+
+
+def _rest(fd: int) -> Iterator[bytes]:
+    """Yield what is in a pipe now, and no more than a pipe holds: its other end may go on writing."""
+    for _ in range(_MAX_PIPE_BYTES // _CHUNK_BYTES):
+        try:
+            chunk = os.read(fd, _CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+@contextlib.contextmanager
+def _end_of(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    """Yield a file descriptor that can be read once the process has ended."""
+    fd = os.pidfd_open(process.pid)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _feed(fd: int, data: bytes) -> bytes:

@@ -275,7 +275,9 @@ def _check_depth(events: Iterable[Any]) -> None:
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_YAML_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_YAML_DEPTH} deep", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"nested more than {_MAX_YAML_DEPTH} deep", problem_mark=event.start_mark
+            )
 
 
 def _from_text(field: Any, variable: str, text: str) -> Any:

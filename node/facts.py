@@ -133,12 +133,20 @@ class Facts:
 
 def watch_facts(path: Path, *, is_optional: bool) -> Watched:
     """Return the facts in a YAML file."""
-    return Watched(path, lambda file: _plain_mapping(read_yaml_mapping(file)), {}, is_optional=is_optional)
+    return Watched(path, _read_facts, {}, is_optional=is_optional)
 
 
 def watch_classes(path: Path, *, is_optional: bool) -> Watched:
     """Return the classes in a file: a YAML list, or one name a line as Puppet writes them."""
     return Watched(path, _read_classes, frozenset(), is_optional=is_optional)
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    values = read_yaml_mapping(path)
+    try:
+        return _plain_mapping(values)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from e
 
 
 def _read_classes(path: Path) -> frozenset[str]:

@@ -40,12 +40,14 @@ class Loaded:
 def load(settings: NodeSettings, node: NodeView) -> Loaded:
     """Return one instance of every agent that is active on this node; libdir's win over installed ones."""
     loaded = Loaded()
+    known: set[str] = set()
     for where, kind in _classes(settings, loaded.problems):
         try:
-            _add(loaded, kind, settings, node, where)
+            name = kind.schema().name
+            known.add(name)
+            _add(loaded, name, kind, settings, node, where)
         except (Exception, SystemExit) as e:
             _problem(loaded.problems, f"agent in {where} was not loaded: {_said(e)}")
-    known = {*loaded.agents, *loaded.inactive}
     for name in settings.agents:
         if name not in known and settings.agents[name].get("enabled", True):
             _problem(
@@ -54,8 +56,7 @@ def load(settings: NodeSettings, node: NodeView) -> Loaded:
     return loaded
 
 
-def _add(loaded: Loaded, kind: type[Agent], settings: NodeSettings, node: NodeView, where: str) -> None:
-    name = kind.schema().name
+def _add(loaded: Loaded, name: str, kind: type[Agent], settings: NodeSettings, node: NodeView, where: str) -> None:
     own = dict(settings.agents.get(name, {}))
     if not own.pop("enabled", True):
         loaded.inactive[name] = "switched off in the configuration"

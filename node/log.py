@@ -42,7 +42,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode({key: _encodable(value) for key, value in entry.items()}).decode()
+        line = msgspec.json.encode({key: _encodable(value) for key, value in entry.items()}).decode()
+        return "".join(c if c.isprintable() else _json_escape(c) for c in line)
 
 
 class PrintedLines(io.TextIOBase):
@@ -63,6 +64,11 @@ def _visible(text: str) -> str:
 def _encodable(value: Any) -> Any:
     """Return text that UTF-8 can say: half a surrogate pair, as in a file's name, becomes an escape."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def configure(level: str, kind: str) -> None:

@@ -7,13 +7,11 @@ from mco_client.bdd.fleet import Fleet
 from mco_client.rpc import RpcClient
 from mco_client.text import listed
 
-OPPOSITE = {"block": "unblock", "unblock": "block"}
-
 
 def change(fleet: Fleet, action: str, device: str) -> None:
     """Block or unblock a device on every node to manage.
 
-    What to take back is learned before the change: a node that changes and whose answer is lost is put
+    What to put back is learned before the first change: a node that changes and whose answer is lost is put
     right all the same, and one that was so before is left so.
 
     Raises:
@@ -21,17 +19,24 @@ def change(fleet: Fleet, action: str, device: str) -> None:
     """
     address = fleet.address_of(device)
     iptables = fleet.client("iptables")
-    if fleet.is_undoing:
-        was = action == "unblock"
+    what = f"the firewall's rule for {address}"
+    if fleet.is_undoing and not fleet.is_undone_later(what):
         before = iptables.call("isblocked", ipaddr=address).require_ok()
-        nodes = [result.sender for result in before.where(blocked=was)]
-        opposite = OPPOSITE[action]
-        if nodes:
-
-            def take_back() -> None:
-                taken = RpcClient("iptables", iptables.connection, timeout_s=iptables.timeout_s)
-                taken.discover(nodes=nodes)
-                taken.call(opposite, ipaddr=address).require_all(blocked=was)
-
-            fleet.when_undone(f"{opposite} {address} on {listed(nodes)}", take_back)
+        was = {blocked: [result.sender for result in before.where(blocked=blocked)] for blocked in (False, True)}
+        fleet.when_undone(what, lambda: _put_back(iptables, address, was))
     fleet.call("iptables", action, ipaddr=address).require_ok()
+
+
+def _put_back(iptables: RpcClient, address: str, was: dict[bool, list[str]]) -> str:
+    """Make each node as it was, and return what that took."""
+    done = []
+    for blocked, nodes in was.items():
+        action = "block" if blocked else "unblock"
+        if nodes:
+            client = RpcClient("iptables", iptables.connection, timeout_s=iptables.timeout_s)
+            client.discover(nodes=nodes)
+            results = client.call(action, ipaddr=address).require_all(blocked=blocked)
+            changed = [result.sender for result in results.where(changed=True)]
+            if changed:
+                done.append(f"{action} {address} on {listed(changed)}")
+    return "; ".join(done)

@@ -28,7 +28,7 @@ class Fleet:
         self.is_undoing = False
         self._found: Discovered | None = None
         self._clients: dict[str, RpcClient] = {}
-        self._undo: list[tuple[str, Callable[[], object]]] = []
+        self._undo: dict[str, Callable[[], str]] = {}
 
     # Devices.
 
@@ -119,9 +119,18 @@ class Fleet:
 
     # Undo.
 
-    def when_undone(self, what: str, undo: Callable[[], object]) -> None:
-        """Do ``undo`` at the end of the scenario, last change first."""
-        self._undo.append((what, undo))
+    def is_undone_later(self, what: str) -> bool:
+        """Say whether somebody saw to it already that ``what`` is put back as it was."""
+        return what in self._undo
+
+    def when_undone(self, what: str, undo: Callable[[], str]) -> None:
+        """Put something back at the end of the scenario, what was changed last first.
+
+        Args:
+            what: what is put back; the first to say how, before any change, counts.
+            undo: puts it back, and returns what that took, nothing if it was so.
+        """
+        self._undo.setdefault(what, undo)
 
     def undo(self) -> list[str]:
         """Take back what was changed; return what was done.
@@ -131,12 +140,11 @@ class Fleet:
         """
         done, failed = [], []
         while self._undo:
-            what, undo = self._undo.pop()
+            what, undo = self._undo.popitem()
             try:
-                undo()
-                done.append(what)
+                done.append(undo())
             except McoError as e:
                 failed.append(f"{what}: {e}")
         if failed:
             raise ExpectationFailed(f"could not undo: {'; '.join(failed)}")
-        return done
+        return [text for text in done if text]

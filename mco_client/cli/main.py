@@ -88,7 +88,7 @@ class Commands(click.Group):
 
 @click.command(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
   mco ping                                    who is there?
@@ -122,7 +122,11 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = from_configu
     except click.exceptions.Exit as e:
         return e.exit_code
     except click.ClickException as e:
-        return _complain(app, _usage(e))
+        text = e.format_message()
+        if text.startswith("Usage:"):  # a group of commands was named and none of them
+            click.echo(text, err=True)
+            return exits.ERROR
+        return _complain(app, _usage(e, text))
     except (KeyboardInterrupt, click.Abort):
         return exits.INTERRUPTED
     except BrokenPipeError:
@@ -155,12 +159,10 @@ def _complain(app: App, text: str) -> int:
     return exits.ERROR
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage(error: click.ClickException, text: str) -> str:
     """Return what is wrong with a command line, and where to read more."""
     ctx = getattr(error, "ctx", None)
-    text = error.format_message()
-    path = ctx.command_path if ctx else "mco"
-    return text if text.startswith("Usage:") else f"{text[:1].lower()}{text[1:]}\nTry `{path} --help`."
+    return f"{text[:1].lower()}{text[1:]}\nTry `{ctx.command_path if ctx else 'mco'} --help`."
 
 
 def _plugins(name: str | None = None) -> EntryPoints:

@@ -7,12 +7,16 @@ Each queue has one thread that delivers in order, so callbacks come from elsewhe
 from __future__ import annotations
 
 import dataclasses
+import logging
 import queue
 import threading
 from collections.abc import Sequence
 
 from mco_rpc.connector import Endpoint, Listener, Packet
 from mco_rpc.errors import BrokerUnreachable, IdentityTaken
+
+
+_log = logging.getLogger(__name__)
 
 
 class MemoryBroker:
@@ -87,7 +91,7 @@ class MemoryConnector:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self._inbox: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[str, tuple[object, ...]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._endpoint: Endpoint | None = None
         self._is_connected = False
@@ -108,7 +112,7 @@ class MemoryConnector:
         try:
             self._broker.attach(self, self._endpoint)
         except (BrokerUnreachable, IdentityTaken) as e:
-            self._inbox.put(("disconnected", e))
+            self._inbox.put(("disconnected", (e,)))
 
     def publish(self, packets: Sequence[Packet]) -> None:
         """Route messages at once; what nobody is bound for comes back if it is mandatory."""
@@ -116,7 +120,7 @@ class MemoryConnector:
             return
         for packet in packets:
             if not self._broker.route(packet) and packet.mandatory:
-                self._inbox.put(("returned", dataclasses.replace(packet, body=b"")))
+                self._inbox.put(("returned", (dataclasses.replace(packet, body=b""),)))
 
     def addresses(self) -> list[str]:
         """Return nothing: there is no network."""
@@ -129,34 +133,33 @@ class MemoryConnector:
         self._is_connected = False
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._inbox.put(("close", None))
+            self._inbox.put(("close", ()))
             if thread is not threading.current_thread():
                 thread.join()
 
     def attached(self) -> None:
         """Learn, before anything is delivered, that the connection is there; the broker calls this."""
         self._is_connected = True
-        self._inbox.put(("connected", None))
+        self._inbox.put(("connected", ()))
 
     def deliver(self, packet: Packet) -> None:
         """Put a message into our queue; the broker calls this."""
-        self._inbox.put(("packet", packet))
+        self._inbox.put(("packet", (packet,)))
 
     def dropped(self, reason: BrokerUnreachable) -> None:
         """Lose the connection; the broker calls this."""
         self._is_connected = False
-        self._inbox.put(("disconnected", reason))
+        self._inbox.put(("disconnected", (reason,)))
 
     def _run(self, listener: Listener) -> None:
         while True:
             kind, what = self._inbox.get()
             if kind == "close":
                 return
-            call = getattr(listener, f"on_{kind}")
-            if what is None:
-                call()
-            else:
-                call(what)
+            try:
+                getattr(listener, f"on_{kind}")(*what)
+            except Exception:  # a listener's mistake must not end this thread, here as for real
+                _log.exception("on_%s failed", kind)
 
 
 def _topic_matches(pattern: list[str], words: list[str]) -> bool:

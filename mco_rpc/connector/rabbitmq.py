@@ -11,6 +11,7 @@ import functools
 import logging
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 SIGNATURE_HEADER, KEY_HEADER = "mco-signature", "mco-key"
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 10.0
 BLOCKED_TIMEOUT_S = 30.0
+LEAVE_TIMEOUT_S = 2.0
 _ACCESS_REFUSED, _RESOURCE_LOCKED, _NOT_ALLOWED = 403, 405, 530
 
 
@@ -48,10 +50,11 @@ class RabbitmqConnector:
         self._connection: pika.SelectConnection | None = None
         self._channel: pika.channel.Channel | None = None
         self._reason: BrokerError | None = None
-        self._is_closing = False
+        self._is_open = self._is_connected = self._is_closing = False
 
     def open(self, endpoint: Endpoint, listener: Listener) -> None:
         """Begin to connect, and to connect again whenever the connection is lost; return at once."""
+        self._is_open = True
         self._endpoint, self._listener = endpoint, listener
         self._thread = threading.Thread(target=self._run, name=f"amqp {endpoint.queue}", daemon=True)
         self._thread.start()
@@ -72,8 +75,11 @@ class RabbitmqConnector:
 
     def close(self) -> None:
         """Send what was published, leave, and call the listener no more; from any thread, more than once."""
+        self._is_closing = True
         thread, self._thread = self._thread, None
         if thread is None:
+            if not self._is_open:
+                self._loop.close()
             return
         self._call(self._leave)
         if thread is not threading.current_thread():
@@ -123,20 +129,28 @@ class RabbitmqConnector:
 
     def _on_consuming(self, _: object) -> None:
         self._failures = 0
+        self._is_connected = True
         _log.info("connected to %s as %s", self._brokers[self._turn][0], self._endpoint.queue)
-        self._listener.on_connected()
+        self._tell(self._listener.on_connected)
 
     def _on_packet(
         self, _: object, method: pika.spec.Basic.Deliver, properties: pika.BasicProperties, body: bytes
     ) -> None:
-        if not self._is_closing:
-            self._listener.on_packet(_packet(method.exchange, method.routing_key, properties, body))
+        self._tell(self._listener.on_packet, _packet(method.exchange, method.routing_key, properties, body))
 
     def _on_returned(
         self, _: object, method: pika.spec.Basic.Return, properties: pika.BasicProperties, _body: bytes
     ) -> None:
-        if not self._is_closing:
-            self._listener.on_returned(_packet(method.exchange, method.routing_key, properties, b""))
+        self._tell(self._listener.on_returned, _packet(method.exchange, method.routing_key, properties, b""))
+
+    def _tell(self, callback: Callable[..., None], *what: object) -> None:
+        """Call the listener unless we are leaving; its mistakes must not end this thread."""
+        if self._is_closing:
+            return
+        try:
+            callback(*what)
+        except Exception:
+            _log.exception("%s of %s failed", getattr(callback, "__name__", "a callback"), self._endpoint.queue)
 
     def _send(self, packets: Sequence[Packet]) -> None:
         channel = self._channel
@@ -145,17 +159,12 @@ class RabbitmqConnector:
         user = self._brokers[self._turn][1].credentials.username
         now = int(time.time())
         for packet in packets:
-            properties = pika.BasicProperties(
-                content_type="application/json",
-                type=packet.type,
-                message_id=packet.message_id,
-                correlation_id=packet.correlation_id or None,
-                expiration=None if packet.expiration_s is None else str(max(1, int(packet.expiration_s * 1000))),
-                timestamp=now,
-                user_id=user,
-                headers={SIGNATURE_HEADER: packet.signature, KEY_HEADER: packet.signer},
-            )
-            channel.basic_publish(packet.exchange, packet.key, packet.body, properties, packet.mandatory)
+            try:
+                channel.basic_publish(
+                    packet.exchange, packet.key, packet.body, _properties(packet, user, now), packet.mandatory
+                )
+            except (pika.exceptions.AMQPError, ValueError, OverflowError, struct.error) as e:
+                _log.error("%.16r %.64r cannot be sent over AMQP: %s", packet.type, packet.message_id, e)
 
     def _on_channel_closed(self, _: object, error: Exception) -> None:
         self._channel = None
@@ -181,6 +190,7 @@ class RabbitmqConnector:
     def _on_lost(self, _: object, error: BaseException) -> None:
         """Tell the listener, then try the next broker after a pause that grows, with jitter."""
         self._connection = self._channel = None
+        was_connected, self._is_connected = self._is_connected, False
         if self._is_closing:
             self._loop.stop()
             return
@@ -190,8 +200,8 @@ class RabbitmqConnector:
         # The other brokers of a list are tried at once; only a whole round of failures is followed by a pause.
         rounds = max(0, self._failures - len(self._brokers) + 1)
         pause_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(rounds, 10)) if rounds else 0.0
-        if rounds:
-            self._listener.on_disconnected(reason)
+        if rounds or was_connected:
+            self._tell(self._listener.on_disconnected, reason)
         if not self._is_closing:
             self._loop.call_later(pause_s * random.uniform(0.5, 1.0), self._retry)  # noqa: S311 - jitter, no secret
 
@@ -200,11 +210,17 @@ class RabbitmqConnector:
             self._connect()
 
     def _leave(self) -> None:
-        self._is_closing = True
         if self._connection is None:
             self._loop.stop()
-        elif not (self._connection.is_closing or self._connection.is_closed):
+            return
+        # A broker that hangs does not say good-bye.
+        self._loop.call_later(LEAVE_TIMEOUT_S, self._abandon)
+        if not (self._connection.is_closing or self._connection.is_closed):
             self._connection.close()
+
+    def _abandon(self) -> None:
+        if self._connection is not None:
+            self._connection._adapter_disconnect_stream()  # noqa: SLF001 - pika has no public way
 
 
 def _parameters(url: str, settings: BrokerSettings) -> pika.URLParameters:
@@ -224,20 +240,38 @@ def _parameters(url: str, settings: BrokerSettings) -> pika.URLParameters:
     return parameters
 
 
-def _packet(exchange: str, key: str, properties: pika.BasicProperties, body: bytes) -> Packet:
+def _properties(packet: Packet, user: str, now: int) -> pika.BasicProperties:
+    return pika.BasicProperties(
+        content_type="application/json",
+        type=packet.type,
+        message_id=packet.message_id,
+        correlation_id=packet.correlation_id or None,
+        expiration=None if packet.expiration_s is None else str(max(1, int(packet.expiration_s * 1000))),
+        timestamp=now,
+        user_id=user,
+        headers={SIGNATURE_HEADER: packet.signature, KEY_HEADER: packet.signer},
+    )
+
+
+def _packet(exchange: object, key: object, properties: pika.BasicProperties, body: bytes) -> Packet:
     """Return what came, with every field of the type it must have, whoever sent it."""
     headers = properties.headers or {}
     signature, signer = headers.get(SIGNATURE_HEADER), headers.get(KEY_HEADER)
     return Packet(
-        exchange=exchange,
-        key=key,
+        exchange=_text(exchange),
+        key=_text(key),
         body=body,
-        type=properties.type or "",
-        message_id=properties.message_id or "",
-        correlation_id=properties.correlation_id or "",
-        signer=signer if isinstance(signer, str) else "",
+        type=_text(properties.type),
+        message_id=_text(properties.message_id),
+        correlation_id=_text(properties.correlation_id),
+        signer=_text(signer),
         signature=signature if isinstance(signature, bytes) else b"",
     )
+
+
+def _text(value: object) -> str:
+    """Return what came if it is text; pika gives bytes where it was not UTF-8."""
+    return value if isinstance(value, str) else ""
 
 
 def _reason(broker: str, error: BaseException) -> BrokerError:

@@ -19,8 +19,8 @@ class Ed25519Security:
     Args:
         name: the name of our own key.
         kind: what verified names are prefixed with: ``key=`` for callers, nothing for nodes.
-        trusted: name -> public key, or the folder that holds ``NAME.pub`` files; a folder is looked at again
-            when it changed, so that a new key needs no restart and a removed one stops to count.
+        trusted: name -> public key, or the folder that holds ``NAME.pub`` files; a folder is asked anew for
+            each message, so that a new key needs no restart, and a removed or replaced one stops to count.
     """
 
     def __init__(self, name: str, seed: bytes, trusted: Mapping[str, bytes] | Path, *, own: str, trusts: str) -> None:
@@ -28,10 +28,7 @@ class Ed25519Security:
         self.principal = f"{own}{name}"
         self._trusts = trusts
         self._secret: bytes = crypto_sign_seed_keypair(seed)[1]
-        self._folder = trusted if isinstance(trusted, Path) else None
-        self._keys: Mapping[str, bytes] = {} if isinstance(trusted, Path) else trusted
-        self._seen: int | None = None
-        self._refresh()
+        self._trusted = keys.KeyFolder(trusted) if isinstance(trusted, Path) else trusted
 
     def sign(self, body: bytes) -> bytes:
         """Return the 64 bytes of the signature over ``body``."""
@@ -40,8 +37,7 @@ class Ed25519Security:
 
     def verify(self, body: bytes, signer: str, signature: bytes) -> str:
         """Return the principal that signed ``body``; raise `SecurityError` if nobody we trust did."""
-        self._refresh()
-        key = self._keys.get(signer)
+        key = self._trusted.get(signer)
         if key is None:
             raise SecurityError(f"unknown key {signer[:128]!r}: {self._where()} holds no {signer[:128]!r}")
         if len(signature) != crypto_sign_BYTES:
@@ -55,18 +51,7 @@ class Ed25519Security:
         return f"{self._trusts}{signer}"
 
     def _where(self) -> str:
-        return f"folder {self._folder}" if self._folder else "our set of trusted keys"
-
-    def _refresh(self) -> None:
-        if self._folder is None:
-            return
-        try:
-            changed = self._folder.stat().st_mtime_ns
-        except OSError as e:
-            raise SecurityError(f"folder of trusted keys {self._folder}: {e.strerror}") from e
-        if changed != self._seen:
-            self._keys = keys.read_folder(self._folder)
-            self._seen = changed
+        return str(self._trusted) if isinstance(self._trusted, keys.KeyFolder) else "our set of trusted keys"
 
 
 def for_caller(name: str, seed: bytes, trusted_nodes: Mapping[str, bytes] | Path) -> Ed25519Security:

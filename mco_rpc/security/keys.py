@@ -81,18 +81,45 @@ def read_public(path: Path) -> bytes:
     return _read(path, _PUBLIC)
 
 
-def read_folder(folder: Path) -> dict[str, bytes]:
-    """Return name -> public key for every ``NAME.pub`` in ``folder``.
+class KeyFolder:
+    """The public keys ``NAME.pub`` of a folder, as they are at the moment of each question.
+
+    A key is read again when its file changed. The folder's own time would not do: it stays when a file is
+    rewritten in place, and two changes within a tick of the kernel's clock share one.
 
     Raises:
         SecurityError: the folder is missing, or a file in it is not a public key.
     """
-    try:
-        files = sorted(folder.glob("*.pub"))
-        folder.stat()
-    except OSError as e:
-        raise SecurityError(f"folder of trusted keys {folder}: {e.strerror}") from e
-    return {file.stem: read_public(file) for file in files if names.is_name(file.stem)}
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        try:
+            found = [path.stem for path in folder.iterdir() if path.suffix == ".pub"]
+        except OSError as e:
+            raise SecurityError(f"folder of trusted keys {folder}: {e.strerror}") from e
+        for name in sorted(found):
+            self.get(name)
+
+    def __str__(self) -> str:
+        return f"folder {self._folder}"
+
+    def get(self, name: str) -> bytes | None:
+        """Return the key that counts under ``name`` now, None if there is none; raise `SecurityError` if it is broken."""
+        if not names.is_name(name):
+            return None
+        path = self._folder / f"{name}.pub"
+        try:
+            now = path.stat()
+        except OSError:
+            self._known.pop(name, None)
+            return None
+        state = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        known = self._known.get(name)
+        if known is None or known[0] != state:
+            self._known.pop(name, None)
+            known = self._known[name] = (state, read_public(path))
+        return known[1]
 
 
 def _read(path: Path, kind: str) -> bytes:

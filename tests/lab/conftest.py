@@ -25,13 +25,13 @@ MCO = [sys.executable, "-c", "import sys; from mco_client.cli.main import main; 
 def traces(token: str) -> dict[str, list[str]]:
     """Return everything on this machine that carries ``token``, the name of a lab, and all links."""
     processes = []
-    for pid in (entry for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid()):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            said = Path("/proc", pid, "cmdline").read_bytes() + Path("/proc", pid, "environ").read_bytes()
+            said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         except OSError:
             continue
-        if token.encode() in said:
-            processes.append(f"{pid}: {said[:200]!r}")
+        if token.encode() in said and process.name != str(os.getpid()):
+            processes.append(f"{process.name}: {said[:200]!r}")
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     return {
         "namespaces": [path.name for path in Path("/run/netns").glob(f"*{token}*")],

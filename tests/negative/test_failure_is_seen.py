@@ -212,7 +212,7 @@ def test_a_scenario_that_dies_half_way_leaves_the_firewall_as_it_was(suite: Suit
 def test_an_undo_that_fails_is_told(suite: Suite) -> None:
     undo = "        When I undo my changes at the end of the scenario\n"
     ran = suite.run(undo + BLOCK + '        When the node on "dev2" is killed\n')
-    ran.assert_failed_with("could not undo: unblock 192.168.1.1 on dev1, dev2, dev3", ", 1 of 3: dev2")
+    ran.assert_failed_with("could not undo: the firewall's rule for 192.168.1.1: ", ", 1 of 3: dev2")
     assert suite.blocked_on() == ["dev2"]
 
 

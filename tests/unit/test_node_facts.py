@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -79,7 +79,7 @@ class TestFile:
             pytest.param("a: &a [*a]\n", "these facts cannot be sent: ", id="a list that holds itself"),
             pytest.param("a:\n  ? [x, y]\n  : z\n", "not YAML: found unhashable key", id="a key that is a list"),
             pytest.param("a:\n  null: z\n", "these facts cannot be sent: ", id="a key that is nothing"),
-            pytest.param('a: "\\ud800"\n', "these facts cannot be sent: ", id="half a character"),
+            pytest.param('a: "\\ud800"\n', "not YAML: found invalid Unicode", id="half a character"),
             pytest.param("!!python/object/apply:os.system [false]\n", "could not determine a constructor", id="code"),
         ],
     )
@@ -98,7 +98,7 @@ class TestFile:
         # Then its last good values stay, and the problem names the file, the reason and what it means
         assert watched.current() == {"country": "de"}
         assert watched.problem is not None
-        assert watched.problem.startswith(f"{file}:") or "cannot be sent" in watched.problem
+        assert watched.problem.startswith(f"{file}:")
         assert why in watched.problem
         assert watched.problem.endswith("; the last good values are kept")
         assert watched.problem in caplog.text
