@@ -6,6 +6,7 @@ The machine's own network is never touched: links are made inside the lab's name
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from .spec import Spec
 BRIDGE = "br0"
 _NAMES = Path("/run/netns")
 _MAX_LINK_NAME = 15
+_FAILED = re.compile(r"Command failed -:(\d+)")
 
 
 def enter(namespace: str) -> tuple[str, ...]:
@@ -70,18 +72,12 @@ def remove(namespaces: Iterable[str]) -> None:
     for name in namespaces:
         if (_NAMES / name).exists():
             # Someone else who tears the same lab down may be faster.
-            delete = ("ip", "netns", "delete", name)
-            subprocess.run(delete, capture_output=True, check=False, env=system_environment())
+            _run(("ip", "netns", "delete", name))
 
 
 def named(prefix: str) -> list[str]:
     """Return the names of namespaces that begin with ``prefix``."""
     return [path.name for path in _NAMES.glob(f"{prefix}*")]
-
-
-def existing(namespaces: Iterable[str]) -> list[str]:
-    """Return those of the names that are there."""
-    return [name for name in namespaces if (_NAMES / name).exists()]
 
 
 def members(namespaces: Iterable[str]) -> list[ProcessId]:
@@ -98,16 +94,18 @@ def ip(*commands: str, namespace: str | None = None) -> None:
         LabError: one failed; those before it were done.
     """
     argv = ("ip", *(("-n", namespace) if namespace else ()), "-batch", "-")
-    _run(argv, "\n".join((*commands, "")))
-
-
-def _run(argv: tuple[str, ...], stdin: str = "") -> None:
-    done = subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False, env=system_environment())
+    done = _run(argv, "\n".join((*commands, "")))
     if done.returncode:
+        failed = _FAILED.search(done.stderr)
+        command = commands[int(failed[1]) - 1] if failed else " ".join(argv)
         raise LabError(
-            f"`{' '.join(argv)}` ended with status {done.returncode}: {done.stderr.strip()}; "
-            "a lab needs root and a kernel that allows network namespaces, bridges and veth links"
+            f"network of the lab: `{command}` failed: {done.stderr.strip()}; a lab needs a kernel and "
+            "privileges that allow network namespaces, bridges and veth links"
         )
+
+
+def _run(argv: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False, env=system_environment())
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

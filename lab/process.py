@@ -117,8 +117,8 @@ def parent_of(process: ProcessId) -> ProcessId | None:
     return ProcessId.of(int(fields[1])) if fields else None
 
 
-def tail(log: Path, lines: int = 15) -> str:
-    """Return the last lines of a log, indented, and where the whole of it is, for an error message."""
+def tail(log: Path, lines: int = 40) -> str:
+    """Return the last lines of a log, indented, for an error message; the log itself may be gone with its lab."""
     try:
         text = log.read_text("utf-8", "replace").strip()
     except OSError as e:
@@ -126,7 +126,7 @@ def tail(log: Path, lines: int = 15) -> str:
     if not text:
         return f"its log {log} is empty"
     kept = "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
-    return f"its log ends with:\n{kept}\n  the whole log: {log}"
+    return f"its log ends with:\n{kept}"
 
 
 def _stat(pid: int) -> list[str]:

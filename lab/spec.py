@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from mco_rpc import names
 from mco_rpc.errors import ConfigError
 from mco_rpc.suggestion import did_you_mean
 
@@ -158,7 +159,7 @@ def _check(spec: Spec, source: str) -> None:
     users = {_address_in(network, spec.gateway, f"{source}: gateway"): "the gateway"}
     if not spec.hosts:
         raise ConfigError(f"{source}: hosts: a lab needs at least one host")
-    names: set[str] = set()
+    known: set[str] = set()
     identities: set[str] = set()
     for host in spec.hosts:
         where = f"{source}: host {host.name}"
@@ -167,16 +168,21 @@ def _check(spec: Spec, source: str) -> None:
                 f"{where}: {host.name!r} cannot be a host's name: 1 to 63 lower-case letters, digits and -, "
                 f"not {CONTROL!r}, which is the lab's own"
             )
-        if host.name in names:
+        if host.name in known:
             raise ConfigError(f"{where}: there are two hosts with this name")
-        names.add(host.name)
+        known.add(host.name)
         address = _address_in(network, host.address, f"{where}: address")
         if address in users:
             raise ConfigError(f"{where}: address {host.address} is already that of {users[address]}")
         users[address] = f"host {host.name}"
-        if host.has_node and host.identity in identities:
-            raise ConfigError(f"{where}: identity {host.identity!r} is already that of another node")
-        identities.add(host.identity)
+        if host.has_node:
+            try:
+                identity = names.check("identity", host.identity)
+            except ConfigError as e:
+                raise ConfigError(f"{where}: {e}") from e
+            if identity in identities:
+                raise ConfigError(f"{where}: identity {identity!r} is already that of another node")
+            identities.add(identity)
         for port in host.services:
             if port not in _PORTS:
                 raise ConfigError(f"{where}: services: {port} is not a TCP port (1 to 65535)")

@@ -158,9 +158,13 @@ class Results(Sequence[Result]):
         if self.lost:
             texts.append(f"went away after they were asked, {len(self.lost)} {of}: {listed(self.lost)}")
         if self.unverified:
-            reasons = (f"{node} ({one_line(why)})" for node, why in sorted(self.unverified.items()))
-            texts.append(f"answered, but not believed: {', '.join(reasons)}")
+            texts.append(f"answered, but not believed: {with_reasons(self.unverified)}")
         return texts
+
+
+def with_reasons(unverified: Mapping[str, str]) -> str:
+    """Return who was not believed, and why; the names are as little to be trusted as the answers."""
+    return ", ".join(f"{one_line(node, 128)} ({one_line(why)})" for node, why in sorted(unverified.items()))
 
 
 def _not_as_asked(wrong: Iterable[Result], values: Mapping[str, object], asked: int) -> list[str]:

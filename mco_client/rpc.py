@@ -13,9 +13,10 @@ from mco_client.connection import Connection
 from mco_client.discovery import Discovered, Discovery
 from mco_client.discovery.broadcast import BroadcastDiscovery
 from mco_client.progress import Progress
-from mco_client.results import Result, Results
+from mco_client.results import Result, Results, with_reasons
 from mco_client.stats import Stats
-from mco_client.text import listed, natural, one_line
+from mco_client.text import listed, natural
+from mco_rpc import names
 from mco_rpc.errors import DiscoveryError
 from mco_rpc.filters import Filter, fact_term, from_options, parse_fact
 
@@ -50,7 +51,7 @@ class RpcClient:
         discovery_timeout_s: float | None = None,
         progress: bool = False,
     ) -> None:
-        self.agent = agent
+        self.agent = names.check("agent", agent)
         self._owns_connection = connection is None
         self.connection = connection or Connection()
         self._discovery = discovery or BroadcastDiscovery(self.connection)
@@ -119,7 +120,7 @@ class RpcClient:
         """
         began = time.monotonic()
         if nodes is not None:
-            self._found = Discovered(tuple(dict.fromkeys(nodes)))
+            self._found = Discovered(tuple(names.check("identity", node) for node in dict.fromkeys(nodes)))
         else:
             asked = self._filter.merged(Filter(agents=(self.agent,)))
             self._found = self._discovery.discover(asked, limit, self.discovery_timeout_s)
@@ -148,8 +149,7 @@ class RpcClient:
         nodes = self.discovered
         unverified = self._found.unverified if self._found else {}
         if unverified:
-            reasons = (f"{node} ({one_line(why)})" for node, why in sorted(unverified.items()))
-            raise DiscoveryError(f"answers to the discovery were not believed: {', '.join(reasons)}")
+            raise DiscoveryError(f"answers to the discovery were not believed: {with_reasons(unverified)}")
         if not nodes:
             raise DiscoveryError(
                 f"no node with agent {self.agent} was discovered within {self.discovery_timeout_s:g} s "

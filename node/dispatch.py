@@ -123,6 +123,8 @@ class Dispatcher:
             raise MessageError(f"{len(packet.body)} bytes; at most {self._max_body_bytes} are read")
         principal = self._security.verify(packet.body, packet.signer, packet.signature)
         request = decode_request(packet.body)
+        if not names.is_name(request.id):
+            raise MessageError(f"{request.id[:64]!r} cannot be the id of a request")
         if request.caller != principal:
             raise SecurityError(f"signed by {principal}, but claims to be from {request.caller!r}")
         return request

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from mco_client.bdd.session import Session
 from mco_client.discovery import Discovered
 from mco_client.discovery.broadcast import BroadcastDiscovery
-from mco_client.results import Results
+from mco_client.results import Results, with_reasons
 from mco_client.rpc import RpcClient
-from mco_client.text import listed, one_line
+from mco_client.text import listed
 from mco_rpc.errors import ConfigError, DiscoveryError, ExpectationFailed, McoError
 from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean
@@ -71,8 +71,7 @@ class Fleet:
         source = BroadcastDiscovery(self.session.connection)
         found = source.discover(self.filter, None, options.discovery_timeout_s)
         if found.unverified:
-            reasons = (f"{node} ({one_line(why)})" for node, why in sorted(found.unverified.items()))
-            raise DiscoveryError(f"answers to the discovery were not believed: {', '.join(reasons)}")
+            raise DiscoveryError(f"answers to the discovery were not believed: {with_reasons(found.unverified)}")
         if not found.nodes:
             raise DiscoveryError(
                 f"did not find any nodes to manage: 0 answered within {options.discovery_timeout_s:g} s "

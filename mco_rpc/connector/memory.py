@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from mco_rpc.connector import Endpoint, Listener, Packet
 from mco_rpc.errors import BrokerUnreachable, IdentityTaken
 
-
 _log = logging.getLogger(__name__)
 
 

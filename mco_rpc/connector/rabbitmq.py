@@ -94,7 +94,13 @@ class RabbitmqConnector:
 
     def _run(self) -> None:
         self._connect()
-        self._loop.start()
+        while True:
+            try:
+                self._loop.start()
+                break
+            except Exception:
+                # A mistake in one callback must not end the thread that everything else waits for.
+                _log.exception("the connection's thread goes on after an error")
         self._loop.close()
 
     def _connect(self) -> None:

@@ -105,15 +105,21 @@ class KeyFolder:
         return f"folder {self._folder}"
 
     def get(self, name: str) -> bytes | None:
-        """Return the key that counts under ``name`` now, None if there is none; raise `SecurityError` if it is broken."""
+        """Return the key that counts under ``name`` now, None if there is none.
+
+        Raises:
+            SecurityError: there is a file, and it cannot be read or is no public key.
+        """
         if not names.is_name(name):
             return None
         path = self._folder / f"{name}.pub"
         try:
             now = path.stat()
-        except OSError:
+        except FileNotFoundError:
             self._known.pop(name, None)
             return None
+        except OSError as e:
+            raise SecurityError(f"key {path}: {e.strerror}") from e
         state = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
         known = self._known.get(name)
         if known is None or known[0] != state:

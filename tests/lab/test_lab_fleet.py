@@ -106,7 +106,7 @@ class TestNodes:
         for host, pid in pids.items():
             assert b"/etc/mco/node.yaml" in Path(f"/proc/{pid}/cmdline").read_bytes()
             assert Path(f"/proc/{pid}/root/etc/hostname").read_text() == f"{host}\n"
-        with pytest.raises(LabError, match="node loadbalancer of lab .* does not run"):
+        with pytest.raises(LabError, match=r"node loadbalancer of lab .* does not run"):
             fleet.node_pid("loadbalancer")
 
     def test_facts_and_classes_are_those_of_the_spec(self, fleet):
@@ -124,7 +124,7 @@ class TestNodes:
         fleet.stop_node("dev3", number)
 
         assert not Path(f"/proc/{before}/root/etc").exists()
-        with pytest.raises(LabError, match="node dev3 of lab .* does not run"):
+        with pytest.raises(LabError, match=r"node dev3 of lab .* does not run"):
             fleet.stop_node("dev3")
         fleet.start_node("dev3")
         assert fleet.node_pid("dev3") != before

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program ``mco`` around its commands: what it loads, how it finds them, and how everything ends."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from mco_client.cli import main as program
+from mco_client.cli.app import from_configuration
+from mco_client.cli.main import BUILTINS, main
+from mco_rpc import __version__
+from mco_rpc.errors import BrokerUnreachable, ConfigError
+
+HEAVY = {"msgspec", "pika", "tabulate", "rich", "nacl", "yaml", "re2", "importlib.metadata", "logging", "asyncio"}
+_PROBE = """
+import json, sys
+from mco_client.cli.main import main
+status = main(sys.argv[1:])
+print(json.dumps([status, sorted(sys.modules)]))
+"""
+
+
+def failing(error: BaseException) -> Callable[[Path | None, Mapping[str, Any]], Any]:
+    """Return what connects, in place of a connection, to this error."""
+
+    def connect(_: Path | None, __: Mapping[str, Any]) -> Any:
+        raise error
+
+    return connect
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Commands by name that packages seem to bring; an error among them is raised when it is loaded."""
+    brought: dict[str, Any] = {}
+
+    class Entry:
+        def __init__(self, name: str) -> None:
+            self.name, self.value = name, f"somewhere:{name}"
+
+        def load(self) -> Any:
+            if isinstance(brought[self.name], Exception):
+                raise brought[self.name]
+            return brought[self.name]
+
+    class Entries(list[Entry]):
+        def select(self, *, name: str) -> Entries:
+            return Entries(entry for entry in self if entry.name == name)
+
+    def entry_points(*, group: str) -> Entries:
+        assert group == "mco.commands"
+        return Entries(Entry(name) for name in brought)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    return brought
+
+
+@pytest.fixture
+def quiet_logging() -> Iterator[None]:
+    """Take back what ``--debug`` does to the root logger."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    root.handlers.clear()
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["pnig"]])
+def test_loads_nothing_that_it_does_not_use(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", _PROBE, *words], capture_output=True, text=True, check=True)
+    _, loaded = json.loads(done.stdout.splitlines()[-1])
+    allowed = {"importlib.metadata", "logging"} if words == ["pnig"] else set()
+    assert HEAVY & set(loaded) <= allowed
+    assert not [name for name in loaded if name in {home.partition(":")[0] for home in BUILTINS.values()}]
+
+
+def test_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mco {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_lists_every_command_and_the_exit_statuses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    for name in (*BUILTINS, "lab", "demo"):
+        assert f"\n  {name} " in said
+    assert "\nExamples:\n" in said.replace("\n  ", "\n")
+    assert "2  some nodes failed" in said
+
+
+@pytest.mark.parametrize("name", BUILTINS)
+def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"\n    mco {name} " in said
+    assert "Exit status" in said
+
+
+def test_arguments_of_the_process_are_the_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mco", "--version"])
+    assert main() == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_a_package_brings_a_command(plugins: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    @click.command()
+    @click.argument("number", type=int)
+    def mend(number: int) -> int:
+        """Mend things."""
+        return number
+
+    plugins["mend"] = mend
+    assert main(["mend", "7"]) == 7
+    assert main(["--help"]) == 0
+    assert "  mend       Mend things." in capsys.readouterr().out
+
+
+def test_a_builtin_command_is_not_replaced(plugins: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    plugins["ping"] = ValueError("never loaded")
+    assert main(["ping", "--help"]) == 0
+    assert "Show which nodes answer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (ImportError("no module named x"), "command worse (somewhere:worse) cannot be loaded: ImportError: no module"),
+        (42, "command worse (somewhere:worse) is not a command: int"),
+    ],
+)
+def test_a_broken_command_of_a_package_is_named_and_spoils_nothing(
+    broken: object, why: str, plugins: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins["worse"] = broken
+    assert main(["worse"]) == 1
+    assert f"mco: {why}" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert why in said
+    assert "ping Show which nodes answer" in said
+
+
+def test_a_group_of_a_package_without_a_command_shows_its_help(
+    plugins: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = plugins["tools"] = click.Group("tools", help="Many tools.")
+    group.add_command(click.Command("hammer"))
+    main(["tools"])
+    said = capsys.readouterr()
+    assert (said.out + said.err).startswith("Usage: mco tools")
+
+
+@pytest.mark.parametrize("status", [None, "text", True])
+def test_a_command_that_returns_no_status_is_fine(status: object, plugins: dict[str, Any]) -> None:
+    plugins["odd"] = click.Command("odd", callback=lambda: status)
+    assert main(["odd"]) in (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pnig"], "mco: there is no command 'pnig', did you mean ping?\nTry `mco --help`.\n"),
+        (["rcp", "a", "b"], "mco: there is no command 'rcp', did you mean rpc?\nTry `mco --help`.\n"),
+        (["--nonsense"], "\nTry `mco --help`.\n"),
+        (["ping", "--nonsense"], "\nTry `mco ping --help`.\n"),
+        (["rpc", "rpcutil"], "mco: missing argument 'ACTION'.\nTry `mco rpc --help`.\n"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_an_error_not_a_failure_of_nodes(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConfigError("key x is wrong"), "mco: key x is wrong\n"),
+        (BrokerUnreachable("broker\x1b[2J is away"), "mco: broker\\x1b[2J is away\n"),
+        (PermissionError(13, "Permission denied", "/etc/x"), "mco: [Errno 13] Permission denied: '/etc/x'\n"),
+        (
+            TypeError("oops"),
+            "mco: TypeError: oops\nthis is a fault in mco; please report it with what --debug prints: ",
+        ),
+        (click.ClickException("Odd."), "mco: odd.\nTry `mco --help`.\n"),
+    ],
+)
+def test_errors_are_a_line_and_no_traceback(error: Exception, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ping"], failing(error)) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith(said)
+    assert "Traceback" not in told.err
+    assert told.out == ""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupt_is_quiet(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ping"], failing(error)) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", [["--debug", "ping"], ["ping", "--debug"]])
+@pytest.mark.usefixtures("quiet_logging")
+def test_debug_shows_where_and_what(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def connect(_: Path | None, __: Mapping[str, Any]) -> Any:
+        logging.getLogger("mco_client").debug("looking\x1b[2J around")
+        raise ConfigError("wrong\x07")
+
+    assert main(words, connect) == 1
+    said = capsys.readouterr().err
+    assert "DEBUG mco_client: looking\\x1b[2J around\n" in said
+    assert "Traceback (most recent call last)" in said
+    assert said.endswith("mco: wrong\\x07\n")
+    assert "\x07" not in said
+
+
+def test_options_replace_settings_of_the_configuration() -> None:
+    seen: list[tuple[Path | None, dict[str, Any]]] = []
+
+    def connect(file: Path | None, changes: Mapping[str, Any]) -> Any:
+        seen.append((file, dict(changes)))
+        raise KeyboardInterrupt
+
+    main(["find"], connect)
+    main(["find", "--config", "x.yaml", "-T", "test", "--dt", "0.5"], connect)
+    main(["ping", "-t", "7"], connect)
+    assert seen == [
+        (None, {}),
+        (Path("x.yaml"), {"collective": "test", "discovery_timeout_s": 0.5}),
+        (None, {"discovery_timeout_s": 7.0}),
+    ]
+
+
+def test_the_configuration_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mco_rpc.security import keys
+
+    keys.generate(tmp_path / "me.key", tmp_path / "nodes" / "web1.pub")
+    config = tmp_path / "client.yaml"
+    config.write_text(f"key_file: {tmp_path}/me.key\ntrusted_nodes: {tmp_path}/nodes\n")
+    connection = from_configuration(config, {"collective": "test"})
+    assert (connection.settings.caller, connection.settings.collective) == ("me", "test")
+    with pytest.raises(ConfigError, match="collective '#' cannot be used"):
+        from_configuration(config, {"collective": "#"})
+    assert main(["ping", "--config", str(tmp_path / "gone.yaml")]) == 1
+    assert capsys.readouterr().err == f"mco: configuration file {tmp_path}/gone.yaml is not there\n"
+
+
+def test_a_pipe_that_was_closed_ends_quietly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    read, write = __import__("os").pipe()
+    __import__("os").close(read)
+    with open(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert main(["--version"]) == 141
+        print("what comes later is lost, and no error")
+
+
+def test_letters_that_the_terminal_cannot_show_are_escaped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    with file.open("w", encoding="ascii") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(program, "__version__", "x")
+        main(["--version"])
+        print("Zürich")
+    assert file.read_text().endswith("Z\\xfcrich\n")
