@@ -212,7 +212,9 @@ class Broker:
 
     def _call(self, expression: str) -> None:
         """Let the running server evaluate an Erlang expression that must return ``ok``."""
-        argv = (*self._prefix, "erl_call", "-address", f"localhost:{self._dist_port}")
+        # Two callers of one name at the same time would be taken for one, and the second refused.
+        name = f"mco{secrets.token_hex(8)}"
+        argv = (*self._prefix, "erl_call", "-h", name, "-address", f"localhost:{self._dist_port}")
         if find_program("erl_call") is None:
             raise LabError("erl_call is not installed; it comes with the Debian package erlang-base")
         done = subprocess.run(

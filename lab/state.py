@@ -128,7 +128,7 @@ def load(name: str) -> LabState:
     try:
         return msgspec.json.decode((folder_of(name) / _FILE).read_bytes(), type=LabState)
     except FileNotFoundError:
-        there = ", ".join(names()) or "none is"
+        there = f"there are: {', '.join(names())}" if names() else "none is"
         raise LabError(f"no lab named {name!r} is up ({there}); `mco lab up SPEC --name {name}` starts one") from None
     except msgspec.DecodeError as e:
         raise LabError(f"the state of lab {name!r} in {folder_of(name)} cannot be read: {e}") from e

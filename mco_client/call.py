@@ -60,6 +60,7 @@ class Call:
         self._offline: set[str] = set()
         self._lost: set[str] = set()
         self._is_nobody_there = False
+        self._reply_key = ""
 
     def __iter__(self) -> Iterator[Result]:
         """Ask, and yield what is answered until everybody has, or time is over.
@@ -67,21 +68,25 @@ class Call:
         Raises:
             BrokerError: the broker cannot be reached, or was lost meanwhile; `results` has what came before.
         """
+        self._reply_key = self._connection.reply_key
         request = self._request()
         packets = self._packets(request)
         with self._connection.inbox(self.id) as inbox:
             began = time.monotonic()
-            self._connection.publish(packets)
+            self._connection.publish(packets, self._reply_key)
             until = began + self._timeout_s
             while not self._is_over():
-                left_s = until - time.monotonic()
-                if left_s <= 0:
-                    return
+                # What counts is when an answer came, not when whoever iterates finds the time to take it.
+                left_s = max(0.0, until - time.monotonic())
                 try:
                     kind, at, what = inbox.get(timeout=min(left_s, PROBE_EVERY_S))
                 except queue.Empty:
+                    if time.monotonic() >= until:
+                        return
                     self._probe()
                     continue
+                if at > until:
+                    return
                 if kind == LOST or isinstance(what, BrokerError):
                     raise self._cut_off(what)
                 if kind != REPLY:
@@ -131,7 +136,7 @@ class Call:
             data=self._data,
             filter=self._filter,
             targets=self._targets,
-            reply_to=self._connection.reply_key,
+            reply_to=self._reply_key,
         )
 
     def _packets(self, request: Request) -> list[Packet]:
@@ -171,7 +176,7 @@ class Call:
                 self._request(), id=new_id(), agent="discovery", action="ping", data={}, reply_to=None,
                 targets=tuple(waiting), filter=Filter(), ttl_s=PROBE_EVERY_S,
             )  # fmt: skip
-            self._connection.publish(self._sealed(ping, names.NODE, waiting, PROBE))
+            self._connection.publish(self._sealed(ping, names.NODE, waiting, PROBE), self._reply_key)
 
     def _returned(self, packet: Packet) -> None:
         """Note who is not there: the node whose key it was, or everybody if nobody has the agent's key."""

@@ -73,15 +73,22 @@ class Connection:
         """
         with self._lock:
             if self._current is None or self._current.reason is not None:
-                self.close()
+                self._leave()
                 attempt = _Attempt(self._make(), self.security.principal, self.settings.collective, self._arrived)
                 attempt.connect(self.settings.connect_timeout_s * 2 * len(self.settings.brokers))
                 self._current = attempt
             return self._current
 
-    def publish(self, packets: list[Packet]) -> None:
-        """Send requests, from any thread."""
-        self.open().connector.publish(packets)
+    def publish(self, packets: list[Packet], reply_key: str) -> None:
+        """Send requests that are answered under ``reply_key``, from any thread.
+
+        Raises:
+            BrokerUnreachable: the connection with that key is over, and no answer could come.
+        """
+        attempt = self.open()
+        if attempt.reply_key != reply_key:
+            raise BrokerUnreachable("the connection was lost just before the request was sent; nobody got it")
+        attempt.connector.publish(packets)
 
     @contextlib.contextmanager
     def inbox(self, request_id: str) -> Iterator[Inbox]:
@@ -94,7 +101,11 @@ class Connection:
             del self._inboxes[request_id]
 
     def close(self) -> None:
-        """Leave; a later call connects again."""
+        """Leave, and let the calls that still wait know; a later call connects again."""
+        self._leave()
+        self._arrived(LOST, "", BrokerUnreachable("it was closed here"))
+
+    def _leave(self) -> None:
         with self._lock:
             attempt, self._current = self._current, None
         if attempt is not None:

@@ -118,10 +118,10 @@ class Results(Sequence[Result]):
         """Return the successful answers whose outputs are as given."""
         return [result for result in self.answers if result.has(**values)]
 
-    def count(self, value: object = None, **values: object) -> int:
+    def count(self, result: object = _MISSING, /, **values: object) -> int:
         """Return how many successful answers have the outputs given: ``count(blocked=True)``."""
-        if value is not None:
-            return self.answers.count(value)
+        if result is not _MISSING:
+            return self.answers.count(result)
         return len(self.where(**values))
 
     def require_ok(self) -> Results:
@@ -196,5 +196,9 @@ def _by_sender(result: Result) -> list[tuple[int, int, str]]:
 
 
 def _same(seen: object, wanted: object) -> bool:
-    # 1 == True in Python, but a count of 1 is no yes.
+    # 1 == True in Python, but a count of 1 is no yes, in a list neither.
+    if isinstance(seen, Mapping) and isinstance(wanted, Mapping):
+        return seen.keys() == wanted.keys() and all(_same(seen[name], wanted[name]) for name in seen)
+    if isinstance(seen, list | tuple) and isinstance(wanted, list | tuple):
+        return len(seen) == len(wanted) and all(map(_same, seen, wanted))
     return isinstance(seen, bool) == isinstance(wanted, bool) and seen == wanted

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -17,7 +19,7 @@ from mco_client.results import Result, Results, with_reasons
 from mco_client.stats import Stats
 from mco_client.text import listed, natural
 from mco_rpc import names
-from mco_rpc.errors import DiscoveryError
+from mco_rpc.errors import ConfigError, DiscoveryError
 from mco_rpc.filters import Filter, fact_term, from_options, parse_fact
 
 
@@ -55,8 +57,9 @@ class RpcClient:
         self._owns_connection = connection is None
         self.connection = connection or Connection()
         self._discovery = discovery or BroadcastDiscovery(self.connection)
-        self.timeout_s = timeout_s or self.connection.settings.timeout_s
-        self.discovery_timeout_s = discovery_timeout_s or self.connection.settings.discovery_timeout_s
+        settings = self.connection.settings
+        self.timeout_s = _seconds("timeout_s", timeout_s, settings.timeout_s)
+        self.discovery_timeout_s = _seconds("discovery_timeout_s", discovery_timeout_s, settings.discovery_timeout_s)
         self.progress = progress
         self.stats = Stats()
         self._filter = Filter()
@@ -214,8 +217,11 @@ class RpcClient:
 
     def _finished(self, call: Call) -> Results:
         blocked_s = time.monotonic() - self._began
-        results = call.results()
-        found = self._found or Discovered(())
+        results, found = call.results(), self._found or Discovered(())
+        # Whoever was not believed when we looked for nodes is one of those we do not know about now.
+        answered = results.by_node()
+        doubted = {node: why for node, why in found.unverified.items() if node not in answered}
+        results = dataclasses.replace(results, unverified={**doubted, **results.unverified})
         self.stats = Stats(
             requestid=call.id,
             starttime=self._began_at,
@@ -227,3 +233,10 @@ class RpcClient:
         )
         self.stats.take(results)
         return results
+
+
+def _seconds(name: str, given: float | None, default: float) -> float:
+    seconds = default if given is None else given
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ConfigError(f"{name}: expected more than 0, got {seconds}")
+    return seconds

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from mco_rpc import names
 from mco_rpc.agent import Agent, deadline
 from mco_rpc.connector import Packet
@@ -212,7 +214,6 @@ class Dispatcher:
     def _answer(
         self, request: Request, arrived: float, status: Status, message: str, data: Mapping[str, Any] | None = None
     ) -> None:
-        self.counters[status.text] += 1
         ran_s = time.monotonic() - arrived
         reply = Reply(
             id=request.id,
@@ -227,8 +228,8 @@ class Dispatcher:
             ran_s=round(ran_s, 6),
         )
         body, sent = self._encoded(reply)
-        if self._can_reply(request):
-            self._send(self._packet(request, request.reply_to or "", body))
+        outcome = Status(sent.status).text
+        self.counters[outcome] += 1
         self._audit.record(
             {
                 "time": reply.sent_at,
@@ -240,11 +241,14 @@ class Dispatcher:
                 "action": reply.action,
                 "data": request.data,
                 "status": int(sent.status),
-                "outcome": Status(sent.status).text,
+                "outcome": outcome,
                 "reason": sent.message,
                 "ran_s": reply.ran_s,
             }
         )
+        # Last: no answer without a record, and the thread that sends need not compete with this one.
+        if self._can_reply(request):
+            self._send(self._packet(request, request.reply_to or "", body))
 
     def _can_reply(self, request: Request) -> bool:
         """Say whether somebody waits, and whether it is the caller."""
@@ -256,8 +260,6 @@ class Dispatcher:
 
     def _encoded(self, reply: Reply) -> tuple[bytes, Reply]:
         """Return the reply's bytes, and the reply: another one if this one cannot be sent."""
-        import msgspec
-
         try:
             body = encode(reply)
             if len(body) <= self._max_body_bytes:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 _log = logging.getLogger(__name__)
 
 LOST_PER_WORKER = 4
+# While there is work the watchdog looks up so often by itself: waking it for every job costs more than the job.
+_LOOK_EVERY_S = 2.0
 
 
 class Busy(Exception):
@@ -62,6 +64,7 @@ class Workers:
         self._is_stopping = False
         self._watchdog: threading.Thread | None = None
         self._watchdog_wakes = 0.0
+        self._taken = self._seen = 0
 
     @property
     def lost(self) -> int:
@@ -82,6 +85,7 @@ class Workers:
             if self._pending >= self._count + self._queue_limit:
                 raise Busy(f"busy: {self._pending} requests wait or run; try again later")
             self._pending += 1
+            self._taken += 1
             self._unclaimed.add(job)
             if self._watchdog is None:
                 self._watchdog = threading.Thread(target=self._watch, name="deadlines", daemon=True)
@@ -185,5 +189,9 @@ class Workers:
                 return job
             if self._is_stopping and self._pending == 0:
                 return None
-            self._watchdog_wakes = math.inf if job is None else self._deadlines[job]
-            self._changed.wait(None if job is None else self._watchdog_wakes - now)
+            is_idle, self._seen = self._taken == self._seen, self._taken
+            if job is not None:
+                self._watchdog_wakes = self._deadlines[job]
+            else:
+                self._watchdog_wakes = math.inf if is_idle else now + _LOOK_EVERY_S
+            self._changed.wait(None if self._watchdog_wakes == math.inf else self._watchdog_wakes - now)

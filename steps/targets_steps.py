@@ -33,12 +33,12 @@ def discover(context):
 
 @then("exactly these nodes should be discovered")
 def exactly_discovered(context):
-    context.fleet.require_nodes(row[0] for row in context.table.rows)
+    context.fleet.require_nodes(row[0] for row in (context.table or ()))
 
 
 @when("I undo my changes at the end of the scenario")
 def undo_at_the_end(context):
-    context.fleet.is_undoing = True
+    context.fleet.undo_at_the_end()
 
 
 @then("nothing should have changed")

@@ -24,6 +24,7 @@ def change(fleet: Fleet, action: str, device: str) -> None:
         before = iptables.call("isblocked", ipaddr=address).require_ok()
         was = {blocked: [result.sender for result in before.where(blocked=blocked)] for blocked in (False, True)}
         fleet.when_undone(what, lambda: _put_back(iptables, address, was))
+    fleet.is_changed = True
     fleet.call("iptables", action, ipaddr=address).require_ok()
 
 

@@ -25,10 +25,10 @@ class Fleet:
         self.devices: dict[str, str] = {}
         self.filter = Filter()
         self.last: Results | None = None
-        self.is_undoing = False
+        self.is_changed = self.is_undoing = False
         self._found: Discovered | None = None
         self._clients: dict[str, RpcClient] = {}
-        self._undo: dict[str, Callable[[], str]] = {}
+        self._undo: dict[tuple[str, tuple[str, ...]], Callable[[], str]] = {}
 
     # Devices.
 
@@ -118,18 +118,31 @@ class Fleet:
 
     # Undo.
 
+    def undo_at_the_end(self) -> None:
+        """Take back at the end of the scenario what is changed from now on.
+
+        Raises:
+            ExpectationFailed: something was changed before, and nobody noted how it was.
+        """
+        if self.is_changed and not self.is_undoing:
+            raise ExpectationFailed(
+                "this scenario has changed something already, and nobody noted how it was; "
+                "say this before the first change"
+            )
+        self.is_undoing = True
+
     def is_undone_later(self, what: str) -> bool:
-        """Say whether somebody saw to it already that ``what`` is put back as it was."""
-        return what in self._undo
+        """Say whether somebody saw to it already that ``what`` is put back on the nodes to manage."""
+        return (what, self.nodes) in self._undo
 
     def when_undone(self, what: str, undo: Callable[[], str]) -> None:
         """Put something back at the end of the scenario, what was changed last first.
 
         Args:
-            what: what is put back; the first to say how, before any change, counts.
+            what: what is put back on the nodes to manage; the first to say how, before any change there, counts.
             undo: puts it back, and returns what that took, nothing if it was so.
         """
-        self._undo.setdefault(what, undo)
+        self._undo.setdefault((what, self.nodes), undo)
 
     def undo(self) -> list[str]:
         """Take back what was changed; return what was done.
@@ -139,11 +152,11 @@ class Fleet:
         """
         done, failed = [], []
         while self._undo:
-            what, undo = self._undo.popitem()
+            (what, _), undo = self._undo.popitem()
             try:
                 done.append(undo())
-            except McoError as e:
-                failed.append(f"{what}: {e}")
+            except Exception as e:  # whatever it is, the rest is put back all the same
+                failed.append(f"{what}: {e if isinstance(e, McoError) else repr(e)}")
         if failed:
             raise ExpectationFailed(f"could not undo: {'; '.join(failed)}")
         return [text for text in done if text]

@@ -42,10 +42,13 @@ class FleetRunner(Runner):  # type: ignore[misc]  # behave has no types
         try:
             super().setup_paths()
         except BehaveConfigError:
-            first = Path(str(self.config.paths[0] if self.config.paths else self.DEFAULT_DIRECTORY)).resolve()
+            path = self.config.paths[0] if self.config.paths else self.DEFAULT_DIRECTORY
+            first = Path(getattr(path, "filename", path)).resolve()  # it may stand with a line's number
             folder = first if first.is_dir() else first.parent
-            if not first.exists() or (first.is_dir() and not any(first.rglob("*.feature"))):
-                raise
+            if not first.exists():
+                raise BehaveConfigError(f"{first}: no such file or folder") from None
+            if first.is_dir() and not any(first.rglob("*.feature")):
+                raise BehaveConfigError(f"{first}: no feature in this folder") from None
             self.config.base_dir = self.base_dir = str(folder)
             self.path_manager.add(self.base_dir)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,6 +115,6 @@ def _seconds(userdata: Mapping[str, Any], name: str, default: float) -> float:
         seconds = float(text)
     except (TypeError, ValueError):
         seconds = 0.0
-    if not seconds > 0:
+    if not (seconds > 0 and math.isfinite(seconds)):
         raise ConfigError(f"-D {name}={text}: expected a number of seconds")
     return seconds

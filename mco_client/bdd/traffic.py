@@ -74,13 +74,16 @@ def _lab(fleet: Fleet, *arguments: str) -> list[Any]:
     mco = shutil.which("mco")
     if mco is None or not fleet.session.options.lab:
         raise ConfigError("this step needs a lab: mco lab run lab/firewall.yaml -- behave")
-    done = subprocess.run(
-        [mco, "lab", *arguments], capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
-    )
+    said = f"`mco lab {' '.join(arguments)}`"
+    try:
+        done = subprocess.run(
+            [mco, "lab", *arguments], capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as e:
+        raise ConfigError(f"{said} did not end within {_COMMAND_TIMEOUT_S:g} s") from e
     is_lines = arguments[0] == "exec"
     texts = done.stdout.splitlines() if is_lines else [done.stdout]
     try:
         return [json.loads(text) for text in ([""] if done.returncode else texts)]
     except ValueError as e:
-        said = one_line(done.stderr or done.stdout)
-        raise ConfigError(f"`mco lab {' '.join(arguments)}` ended with status {done.returncode}: {said}") from e
+        raise ConfigError(f"{said} ended with status {done.returncode}: {one_line(done.stderr or done.stdout)}") from e

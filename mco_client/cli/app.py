@@ -63,4 +63,6 @@ def _log_to_stderr() -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SafeFormatter("%(relativeCreated)d ms %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.DEBUG, handlers=[handler])
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)

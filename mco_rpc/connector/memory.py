@@ -93,7 +93,7 @@ class MemoryConnector:
         self._inbox: queue.SimpleQueue[tuple[str, tuple[object, ...]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._endpoint: Endpoint | None = None
-        self._is_connected = False
+        self._is_connected = self._has_left = False
 
     def open(self, endpoint: Endpoint, listener: Listener) -> None:
         """Connect; the listener learns on its thread whether that worked."""
@@ -133,7 +133,9 @@ class MemoryConnector:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._inbox.put(("close", ()))
-            if thread is not threading.current_thread():
+            if thread is threading.current_thread():
+                self._has_left = True
+            else:
                 thread.join()
 
     def attached(self) -> None:
@@ -151,7 +153,7 @@ class MemoryConnector:
         self._inbox.put(("disconnected", (reason,)))
 
     def _run(self, listener: Listener) -> None:
-        while True:
+        while not self._has_left:
             kind, what = self._inbox.get()
             if kind == "close":
                 return

@@ -130,6 +130,29 @@ class Caller:
             return ours()
 
 
+class Audit(MemoryAudit):
+    """An audit that can be waited for: a record is kept after the reply was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(10_000)
+        self._changed = threading.Condition()
+
+    def record(self, entry: dict[str, Any]) -> None:
+        with self._changed:
+            super().record(entry)
+            self._changed.notify_all()
+
+    def of(self, request_id: str, count: int) -> list[dict[str, Any]]:
+        """Return the records of a request, waiting until there are so many."""
+
+        def ours() -> list[dict[str, Any]]:
+            return [entry for entry in self.entries if entry["request"] == request_id]
+
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(ours()) >= count, WAIT_S), f"{ours()} in {WAIT_S} s"
+            return ours()
+
+
 class Collective:
     """Nodes and callers around one memory broker; every node has the faulty agent, and trusts ``operator``."""
 
@@ -140,8 +163,8 @@ class Collective:
         self._seeds: dict[str, bytes] = {}
         self.trusted: dict[str, bytes] = {}
         self.callers: list[Caller] = []
-        self.nodes: dict[str, Node] = {}
-        self.audits: dict[str, MemoryAudit] = {}
+        self.nodes: list[Node] = []
+        self.audits: dict[str, Audit] = {}
 
     def caller(self, name: str = "operator", *, is_trusted: bool = True) -> Caller:
         """Return a caller with a key of its own."""
@@ -158,9 +181,10 @@ class Collective:
         *,
         facts: dict[str, Any] | None = None,
         classes: list[str] | None = None,
+        is_awaited: bool = True,
         **settings: Any,
     ) -> Node:
-        """Return a node that runs."""
+        """Return a node that was started and, unless it cannot, has connected."""
         folder = self._folder / identity
         folder.mkdir(exist_ok=True)
         (folder / "facts.yaml").write_text(yaml.safe_dump(facts or {"country": "de"}))
@@ -176,31 +200,31 @@ class Collective:
             **settings,
         }
         security = for_node(identity, self._seeds.setdefault(identity, keys.new_seed()), self.trusted)
-        audit = self.audits.setdefault(identity, MemoryAudit(10_000))
+        audit = self.audits.setdefault(identity, Audit())
         made = Node(
             msgspec.convert(values, NodeSettings), self.broker.connector(), security, clock=self.clock, audit=audit
         )
-        self.nodes[identity] = made
+        self.nodes.append(made)
         made.start()
-        assert made.is_connected.wait(WAIT_S)
+        assert not is_awaited or made.is_connected.wait(WAIT_S)
         return made
 
     def folder(self, identity: str = "web1") -> Path:
         """Return where a node's files are."""
         return self._folder / identity
 
-    def records(self, request: Request, identity: str = "web1") -> list[dict[str, Any]]:
-        """Return a node's audit records of a request."""
-        return [entry for entry in list(self.audits[identity].entries) if entry["request"] == request.id]
+    def records(self, request: Request, identity: str = "web1", *, count: int = 1) -> list[dict[str, Any]]:
+        """Return a node's audit records of a request, waiting until there are so many."""
+        return self.audits[identity].of(request.id, count)
 
     def close(self) -> None:
         """Let everything that waits go on, and stop."""
-        for node in self.nodes.values():
+        for node in self.nodes:
             if "faulty" in node.agents():
                 node.agent("faulty").gate.set()  # type: ignore[attr-defined]
         for caller in self.callers:
             caller.connector.close()
-        for node in self.nodes.values():
+        for node in self.nodes:
             node.stop()
 
 

@@ -379,7 +379,7 @@ class TestWrongTime:
             replies = caller.replies_to(request, count)
             assert replies[-1].status == Status.EXPIRED
             assert replies[-1].message == "replayed: a request with this id was accepted before"
-        assert [record["outcome"] for record in collective.records(request)] == ["ok", *["expired"] * 4]
+        assert [record["outcome"] for record in collective.records(request, count=5)] == ["ok", *["expired"] * 4]
 
         # When they come after that, they are too old
         collective.clock.advance(1.0)
@@ -419,7 +419,7 @@ class TestNotForUs:
         # Then one answers, and the other has not even a record of it
         assert {reply.sender for reply in caller.replies_to(everybody, 2)} == {"web1", "web2"}
         assert [reply.sender for reply in caller.replies_to(request, 1)] == ["web2"]
-        assert collective.records(request) == []
+        assert collective.records(request, count=0) == []
         assert node.stats()["counters"]["filtered"] == 1
 
     def test_a_list_of_others_gets_no_reply(self, collective: Any, caller: Any, node: Node) -> None:
@@ -483,7 +483,8 @@ class TestNotForUs:
 
         # Then it is rejected
         assert caller.ask("faulty", "count").data == {"number": 2}
-        assert [entry["outcome"] for entry in collective.audits["web1"].entries] == ["ok", "rejected", "ok"]
+        node.stop()
+        assert sorted(entry["outcome"] for entry in collective.audits["web1"].entries) == ["ok", "ok", "rejected"]
 
 
 def test_the_node_says_how_much_it_rejected(

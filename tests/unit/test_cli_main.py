@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -70,9 +71,9 @@ def quiet_logging() -> Iterator[None]:
     """Take back what ``--debug`` does to the root logger."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
-    root.handlers.clear()
     yield
-    root.handlers[:] = before
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
     root.setLevel(level)
 
 
@@ -164,10 +165,10 @@ def test_a_group_of_a_package_without_a_command_shows_its_help(
     assert (said.out + said.err).startswith("Usage: mco tools")
 
 
-@pytest.mark.parametrize("status", [None, "text", True])
+@pytest.mark.parametrize("status", [None, "text"])
 def test_a_command_that_returns_no_status_is_fine(status: object, plugins: dict[str, Any]) -> None:
     plugins["odd"] = click.Command("odd", callback=lambda: status)
-    assert main(["odd"]) in (0, True)
+    assert main(["odd"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -261,9 +262,9 @@ def test_the_configuration_is_the_default(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_pipe_that_was_closed_ends_quietly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    read, write = __import__("os").pipe()
-    __import__("os").close(read)
-    with open(write, "w") as closed:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         assert main(["--version"]) == 141
         print("what comes later is lost, and no error")

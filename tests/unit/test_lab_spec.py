@@ -97,7 +97,10 @@ def test_addresses_of_the_sixth_version_are_fine():
             with_changes("hosts.0.services", ["http"]),
             "my.yaml: Expected `int`, got `str` - at `$.hosts[0].services[0]`",
         ),
-        (with_changes("hosts.0.services", [65536]), "my.yaml: host one: services: 65536 is not a TCP port (1 to 65535)"),
+        (
+            with_changes("hosts.0.services", [65536]),
+            "my.yaml: host one: services: 65536 is not a TCP port (1 to 65535)",
+        ),
         (with_changes("hosts.0.services", [0]), "my.yaml: host one: services: 0 is not a TCP port (1 to 65535)"),
         (with_changes("network", "10.0.0.1/29"), "my.yaml: network: 10.0.0.1/29 has host bits set"),
         (
