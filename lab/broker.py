@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import secrets
 import select
 import shutil
@@ -28,6 +29,8 @@ AMQP_PORT, DIST_PORT, EPMD_PORT = 5672, 25672, 4369
 READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _DEFINE_TIMEOUT_S = 10.0
+_ERROR = re.compile(r"^\S+ \S+ \[error\] \S+ (.*\S)", re.MULTILINE)
+_MAX_ERRORS = 15
 # Below the range from which the kernel takes the ports of outgoing connections.
 _FREE_PORTS = range(20000, 32000)
 
@@ -163,7 +166,7 @@ class Broker:
             problem = f"cannot be asked: the program that waits for it ended with status {status}"
         else:
             return
-        raise LabError(f"rabbitmq-server {problem} on {self.host}:{self.port}; {tail(self.log)}")
+        raise LabError(f"rabbitmq-server {problem} on {self.host}:{self.port}; {self._errors()}")
 
     def stop(self) -> None:
         """Stop the server in an orderly way; `start` brings it back with what it stored."""
@@ -209,6 +212,11 @@ class Broker:
         """
         quoted = json.dumps(definitions).replace("\\", "\\\\").replace('"', '\\"')
         self._call(f'rabbit_definitions:import_raw(<<"{quoted}">>).')
+
+    def _errors(self) -> str:
+        """Return what the server complained of first: what follows is only how it fell apart."""
+        errors = _ERROR.findall(self.log.read_text("utf-8", "replace"))
+        return "\n    ".join(["its errors:", *errors[:_MAX_ERRORS]]) if errors else tail(self.log)
 
     def _call(self, expression: str) -> None:
         """Let the running server evaluate an Erlang expression that must return ``ok``."""

@@ -55,6 +55,7 @@ class ClientSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_f
     """Who asks.
 
     Attributes:
+        collective: the collective to ask in.
         caller: the name of the key that signs; nodes know it as ``key=NAME``.
         key_file: its private key.
         trusted_nodes: folder of the nodes' public keys, ``IDENTITY.pub``; nobody else's reply counts.
@@ -87,6 +88,8 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
     """Who answers.
 
     Attributes:
+        identity: the node's name in its collectives; the host's full name if it is empty.
+        collectives: the collectives to answer in.
         key_file: the node's private key.
         trusted_callers: folder of the public keys that may ask, ``NAME.pub``.
         facts_file: YAML mapping; read again when it changes.
@@ -102,7 +105,9 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
         max_ttl_s: longest time to live that a request may ask for; its id is remembered for so long.
         drain_timeout_s: seconds that a stop waits for running actions.
         identity_grace_s: seconds to wait for another connection with our identity to go.
+        authorization: who may do what, once the key is trusted; allow_all is the only kind so far.
         audit_file: JSON lines, one a request; empty means none.
+        log_level: debug, info, warning or error.
         log_format: text or json.
     """
 

@@ -115,8 +115,8 @@ class Node:
     def on_connected(self) -> None:
         """Say that we are there."""
         self._refused_since = None
-        self.is_connected.set()
         self._publish_presence("start")
+        self.is_connected.set()  # last: who waits for it may stop the node, and that is said after this
 
     def on_disconnected(self, reason: BrokerError) -> None:
         """Log why; give up only on an identity that stays taken."""

@@ -138,7 +138,7 @@ class Workers:
         answer = job.work(deadline)
         if self._end(job, answer):
             return True
-        _log.warning("an action ended %.1f s after its deadline; its result is dropped", time.monotonic() - deadline)
+        _log.warning("an action ended after it had been answered for; its result is dropped")
         with self._changed:
             self._lost.discard(job)
         return False

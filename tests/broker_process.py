@@ -25,8 +25,9 @@ def main(folder: Path, run_pid: int) -> None:
     """Start a broker in ``folder``, print how it is reached, and keep it until process ``run_pid`` is gone."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
-        ports = {name: free_port() for name in ("port", "dist_port", "epmd_port")}
-        with Broker(folder / "rabbitmq", vhosts=VHOSTS, **ports) as broker:
+        port, dist_port, epmd_port = free_port(), free_port(), free_port()
+        with Broker(folder / "rabbitmq", vhosts=VHOSTS, port=port, dist_port=dist_port, epmd_port=epmd_port) as broker:
+            ports = {"port": port, "dist_port": dist_port, "epmd_port": epmd_port}
             reached = {"folder": str(broker.folder), **ports, "password": broker.passwords[broker.user]}
             _say(json.dumps(reached))
             _await_end_of(run_pid)

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands that ask an agent have in common: a client, who is asked, and the warnings afterwards."""
+"""What commands that ask an agent have in common: a client, and who is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from mco_client.cli import output
 from mco_client.connection import Connection
-from mco_client.results import Results
 from mco_client.rpc import RpcClient
+from mco_client.text import one_line
 from mco_rpc.errors import DiscoveryError
 from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean
@@ -26,11 +23,11 @@ def client(
     return made
 
 
-def discover(asking: RpcClient, nodes: list[str] | None) -> dict[str, str]:
-    """Find who is asked, or take the nodes given; return whose answers were not believed, and why.
+def discover(asking: RpcClient, nodes: list[str] | None) -> None:
+    """Find who is asked, or take the nodes given.
 
-    Somebody whom we cannot believe is warned about and makes the exit status bad, but keeps nobody from
-    asking the others.
+    Somebody whom we cannot believe is warned about afterwards and makes the exit status bad, but keeps nobody
+    from asking the others.
 
     Raises:
         DiscoveryError: there is nobody to ask.
@@ -39,13 +36,6 @@ def discover(asking: RpcClient, nodes: list[str] | None) -> dict[str, str]:
         if asking.stats.unverified:
             asking.require_discovered()
         raise DiscoveryError(_absence(asking))
-    return dict(asking.stats.unverified)
-
-
-def close(asked: RpcClient, results: Results, unverified: Mapping[str, str]) -> None:
-    """Complete the statistics by what the discovery saw, and warn of answers that nothing was made of."""
-    asked.stats.unverified = {**unverified, **results.unverified}
-    output.warn_of_strangers(asked.stats.unverified, [result.sender for result in results.unexpected])
 
 
 def nobody(connection: Connection, node_filter: Filter) -> str:
@@ -66,7 +56,7 @@ def _absence(asking: RpcClient) -> str:
         told = other.agent_inventory().by_node().get(node)
         agents = told.data.get("agents") if told else None
         if isinstance(agents, list):
-            names = sorted(str(agent["name"]) for agent in agents if isinstance(agent, dict) and "name" in agent)
+            names = sorted(one_line(agent["name"]) for agent in agents if isinstance(agent, dict) and "name" in agent)
             return (
                 f"no node that offers agent {asking.agent!r} was discovered{did_you_mean(asking.agent, names)}; "
                 f"{node} offers {', '.join(names)} (filter: {asking.filter})"

@@ -7,7 +7,6 @@ answer is not believed, counts like one that failed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,14 +29,8 @@ Exit status:
   4  nobody answered a ping"""
 
 
-def of(results: Results, unverified: Mapping[str, str]) -> int:
-    """Return the status for a call to known nodes.
-
-    Args:
-        unverified: whose answers to the discovery were not believed.
-    """
+def of(results: Results) -> int:
+    """Return the status for a call to known nodes."""
     if not results.answers and not results.unverified:
         return NO_ANSWER
-    if results.failed or results.missing or results.unverified or unverified:
-        return FAILED
-    return OK
+    return FAILED if results.failed or results.missing or results.unverified else OK

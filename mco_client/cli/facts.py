@@ -43,9 +43,9 @@ def facts(
 ) -> int:
     """Show the values of a fact, and how many nodes have each."""
     client = asking.client(connection, "rpcutil", node_filter, timeout_s=timeout_s, progress=progress)
-    unverified = asking.discover(client, nodes)
+    asking.discover(client, nodes)
     results = client.get_fact(fact=name)
-    asking.close(client, results, unverified)
+    output.warn_of_strangers(results)
     found, missing = _by_value(results)
     if is_json:
         statistics = client.stats.to_dict()
@@ -62,7 +62,7 @@ def facts(
         output.say()
         output.say_failures(results)
         output.say_finished(results, client.stats.blocktime)
-    return exits.of(results, unverified)
+    return exits.of(results)
 
 
 def _by_value(results: Results) -> tuple[list[dict[str, Any]], list[str]]:

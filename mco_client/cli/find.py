@@ -28,7 +28,7 @@ Examples:
 def find(connection: Connection, node_filter: Filter, is_json: bool) -> int:
     """Print the names of the nodes that match."""
     found = BroadcastDiscovery(connection).discover(node_filter, None, connection.settings.discovery_timeout_s)
-    output.warn_of_strangers(found.unverified)
+    output.warn_of_unbelieved(found.unverified)
     if is_json:
         output.say_json(list(found.nodes))
     else:

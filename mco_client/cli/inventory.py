@@ -44,18 +44,18 @@ def inventory(connection: Connection, node: str, timeout_s: float | None, is_jso
     for results in (known, stats) if stats is not known else (known,):
         _warn_of_failure(node, results)
     if told is None or not told.is_ok:
-        return exits.of(known, {})
+        return exits.of(known)
     daemon = counted.data if counted is not None and counted.is_ok else {}
     if is_json:
         output.say_json({**told.data, "daemon": dict(daemon)})
     else:
         _say(told, daemon)
-    return exits.of(stats, {})
+    return exits.of(stats)
 
 
 def _warn_of_failure(node: str, results: Results) -> None:
     where = f"{results.agent}#{results.action}"
-    output.warn_of_strangers(results.unverified)
+    output.warn_of_strangers(results)
     for result in results.failed:
         output.warn(f"{where} on {node}: {result.status_text}: {one_line(result.message)}")
     if node in results.offline:

@@ -47,7 +47,7 @@ def keygen(name: str, folder: Path | None) -> int:
         f"public key   {public}\n"
         f"\n"
         f"1. Copy the public key to every node, as /etc/mco/callers/{name}.pub: nodes will know you as key={name}.\n"
-        f"2. Copy the public key of every node (mco-node keygen prints it) into {nodes}.\n"
+        f"2. Copy the public key of every node (mco-node keygen says where it is) into {nodes}.\n"
         f"3. Have these lines in {config / 'client.yaml'}:\n"
         f"\n"
         f"     key_file: {private}\n"

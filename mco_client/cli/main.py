@@ -133,8 +133,10 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = from_configu
         # Whoever read our output has gone; what is still in the buffer must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.BROKEN_PIPE
-    except (McoError, OSError) as e:
+    except McoError as e:
         return _complain(app, str(e))
+    except OSError as e:
+        return _complain(app, f"{e.filename}: {e.strerror}" if e.filename else str(e))
     except Exception as e:
         hint = f"this is a fault in mco; please report it with what --debug prints: mco --debug {' '.join(words)}"
         return _complain(app, f"{type(e).__name__}: {e}\n{hint}")

@@ -100,16 +100,37 @@ def filtered(command: Command) -> Command:
         node_filter = from_options(**{kind: rest.pop(kind) for kind in kinds})
         return command(*args, node_filter=node_filter, **rest)
 
-    def option(short: str, long: str, kind: str, metavar: str, text: str) -> Any:
-        return click.option(short, long, kind, multiple=True, metavar=metavar, help=text)
+    def option(*names: str, metavar: str, text: str) -> Any:
+        return click.option(*names, multiple=True, metavar=metavar, help=text)
 
     return _all(
         run,
-        option("-F", "--wf", "facts", "FACT", "Only nodes with this fact: country=de, cores>=4, kernel=/^6/."),
-        option("-C", "--wc", "classes", "CLASS", "Only nodes with this class; /x/ is a regular expression."),
-        option("-I", "--wi", "identities", "NODE", "Only this node, or also this one; /x/ is a regular expression."),
-        option("-A", "--wa", "agents", "AGENT", "Only nodes that offer this agent."),
-        option("-W", "--with", "mixed", "FILTER", "Classes and facts together: '/web/ country=de'."),
+        option(
+            "-F",
+            "--wf",
+            "--with-fact",
+            "facts",
+            metavar="FACT",
+            text="Only nodes with this fact: country=de, cores>=4, kernel=/^6/.",
+        ),
+        option(
+            "-C",
+            "--wc",
+            "--with-class",
+            "classes",
+            metavar="CLASS",
+            text="Only nodes with this class; /x/ is a regular expression.",
+        ),
+        option(
+            "-I",
+            "--wi",
+            "--with-identity",
+            "identities",
+            metavar="NODE",
+            text="Only this node, or also this one; /x/ is a regular expression.",
+        ),
+        option("-A", "--wa", "--with-agent", "agents", metavar="AGENT", text="Only nodes that offer this agent."),
+        option("-W", "--with", "mixed", metavar="FILTER", text="Classes and facts together: '/web/ country=de'."),
     )
 
 

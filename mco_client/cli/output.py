@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
@@ -32,8 +34,7 @@ def warn(text: str) -> None:
 
 def say_json(data: Any) -> None:
     """Print JSON in which every control character and everything beyond ASCII is escaped."""
-    text = json.dumps(data, indent=2, default=str)
-    say(text.replace("\x7f", "\\u007f"))  # the one control character that the encoder leaves alone
+    say(json.dumps(data, indent=2, default=str))
 
 
 def coloured(text: str, colour: str, stream: IO[str] | None = None) -> str:
@@ -46,6 +47,11 @@ def coloured(text: str, colour: str, stream: IO[str] | None = None) -> str:
 def width() -> int:
     """Return the columns of the terminal, or what most have."""
     return shutil.get_terminal_size(_WIDTH_UNKNOWN).columns
+
+
+def prepare_table() -> None:
+    """Begin to load what draws tables, which takes a while, before the network is waited for."""
+    threading.Thread(target=importlib.import_module, args=("tabulate",), daemon=True).start()
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -116,9 +122,14 @@ def say_finished(results: Results, took_s: float) -> None:
     say(f"Finished processing {text} hosts in {took_s * 1000:.1f} ms")
 
 
-def warn_of_strangers(unverified: Mapping[str, str], unexpected: Iterable[str] = ()) -> None:
+def warn_of_strangers(results: Results) -> None:
     """Warn of answers that nothing was made of, because they are not believed or nobody asked for them."""
+    warn_of_unbelieved(results.unverified)
+    if strangers := listed(result.sender for result in results.unexpected):
+        warn(f"answered without being asked: {strangers}")
+
+
+def warn_of_unbelieved(unverified: Mapping[str, str]) -> None:
+    """Warn of answers that nobody whom we trust has signed."""
     for node, why in sorted(unverified.items()):
         warn(f"the answer of {one_line(node)} was not believed: {one_line(why)}")
-    if strangers := listed(unexpected):
-        warn(f"answered without being asked: {strangers}")

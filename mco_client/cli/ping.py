@@ -44,7 +44,7 @@ def ping(connection: Connection, node_filter: Filter, is_json: bool) -> int:
         if not is_json:
             output.say(_line(result))
     results = call.results()
-    output.warn_of_strangers(results.unverified)
+    output.warn_of_strangers(results)
     times_s = [result.took_s for result in results]
     if is_json:
         statistics = {"responses": len(results), **_numbers(times_s), "unverified": dict(results.unverified)}

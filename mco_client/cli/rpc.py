@@ -62,19 +62,21 @@ def rpc(
     """Ask nodes for an ACTION of an AGENT, with inputs as KEY=VALUE."""
     texts = inputs.words(words)
     client = asking.client(connection, names.check("agent", agent), node_filter, timeout_s=timeout_s, progress=progress)
-    unverified = asking.discover(client, nodes)
+    if not is_json:
+        output.prepare_table()
+    asking.discover(client, nodes)
     schema, data = _checked(client, action, texts, is_verbose=is_verbose)
     if nodes is None and not node_filter and not is_sure and (schema is None or schema.mutating):
         _require_consent(client, action, is_known=schema is not None)
     if timeout_s is None and schema is not None:
         client.timeout_s = min(schema.timeout_s + GRACE_S, options.MAX_TIMEOUT_S)
     results = client.call(action, **data)
-    asking.close(client, results, unverified)
+    output.warn_of_strangers(results)
     if is_json:
         output.say_json({"results": output.result_dicts(results), "statistics": client.stats.to_dict()})
     else:
         replies.say(results, schema, client.stats, is_verbose=is_verbose)
-    return exits.of(results, unverified)
+    return exits.of(results)
 
 
 def _checked(

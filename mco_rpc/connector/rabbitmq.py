@@ -14,6 +14,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 
 from mco_rpc import names
@@ -93,14 +94,17 @@ class RabbitmqConnector:
     # What follows runs on the connector's thread.
 
     def _run(self) -> None:
-        self._connect()
+        self._loop.add_callback_threadsafe(self._retry)
         while True:
             try:
                 self._loop.start()
                 break
             except Exception:
+                if self._is_closing and (self._connection is None or self._connection.is_closed):
+                    break  # pika stumbles over a connection that is left while it is being made
                 # A mistake in one callback must not end the thread that everything else waits for.
                 _log.exception("the connection's thread goes on after an error")
+                self._loop.call_later(LAST_RETRY_S, self._retry)
         self._loop.close()
 
     def _connect(self) -> None:
@@ -212,7 +216,7 @@ class RabbitmqConnector:
             self._loop.call_later(pause_s * random.uniform(0.5, 1.0), self._retry)  # noqa: S311 - jitter, no secret
 
     def _retry(self) -> None:
-        if not self._is_closing:
+        if not self._is_closing and self._connection is None:
             self._connect()
 
     def _leave(self) -> None:
@@ -232,11 +236,12 @@ class RabbitmqConnector:
 def _parameters(url: str, settings: BrokerSettings) -> pika.URLParameters:
     try:
         parameters = pika.URLParameters(url)
-    except (ValueError, TypeError, pika.exceptions.AMQPError) as e:
+        host = urllib.parse.urlsplit(url).hostname
+    except Exception as e:  # beside ValueError what it stumbles over: IndexError, SyntaxError in an option, ...
         raise ConfigError(
             f"brokers: {redacted(url)} is not an AMQP URL ({e}); expected amqp://user:password@host:5672/vhost"
         ) from e
-    if not url.startswith(("amqp://", "amqps://")) or not parameters.host:
+    if not url.startswith(("amqp://", "amqps://")) or not host:
         raise ConfigError(f"brokers: {redacted(url)}: expected amqp://user:password@host:5672/vhost")
     parameters.heartbeat = settings.heartbeat_s
     parameters.socket_timeout = settings.connect_timeout_s

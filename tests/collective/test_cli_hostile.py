@@ -28,7 +28,7 @@ from mco_rpc.security.ed25519 import Ed25519Security, for_node
 SETTINGS = ClientSettings(
     connector="memory", caller="operator", discovery_window_s=0.1, discovery_timeout_s=0.4, timeout_s=0.4
 )
-EVIL = "\x1b[2J\x1b]0;title\x07\u202e\x9b31m\r\x00\x7f\u2028"
+EVIL = "\x1b[2J\x1b]0;title\x07\u202e\x9b31m\r\x00\x7f\u2028\nforged line"
 SCHEMA = {
     "name": "toy",
     "description": "A toy",
@@ -164,8 +164,9 @@ def toy(request: Request) -> dict[str, Any] | None:
 
 
 def assert_harmless(text: str) -> None:
-    """Make sure that a terminal takes nothing in the text for a command."""
+    """Make sure that a terminal takes nothing in the text for a command, and a person nothing for a line of ours."""
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    assert [line for line in text.splitlines() if line.startswith("forged")] == []
 
 
 # What may come from a node that is trusted, one answer to everything.
@@ -269,15 +270,17 @@ def test_nobody_but_strangers_is_no_population(
     mco: Mco, fleet: MemoryFleet, scripted: Callable[[Answer], Scripted]
 ) -> None:
     fleet.stop("good")
-    scripted(toy).signs_as = [forged("stranger")]
+    scripted(toy).signs_as = [forged(f"stranger{EVIL}")]
     assert mco("ping").status == 2
     assert mco("find").status == 2
     ran = mco("rpc toy play")
     assert (ran.status, ran.out) == (1, "")
-    assert ran.err.startswith("mco: answers to the discovery were not believed: stranger (unknown key 'stranger'")
+    assert ran.err.startswith("mco: answers to the discovery were not believed: stranger\\x1b[2J")
+    assert_harmless(ran.err)
     ran = mco("inventory evil")
     assert (ran.status, ran.out) == (2, "")
-    assert "the answer of stranger was not believed" in ran.err
+    assert "the answer of stranger\\x1b[2J" in ran.err
+    assert_harmless(ran.err)
 
 
 def test_who_was_not_asked_is_named_and_not_counted(

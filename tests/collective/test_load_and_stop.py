@@ -151,6 +151,7 @@ def test_a_node_that_stops_lets_running_actions_end_and_answer(collective: Any, 
     runs = caller.send(caller.request("faulty", "wait"))
     waits = caller.send(caller.request("faulty", "count"))
     assert faulty.begun.acquire(timeout=WAIT_S)
+    caller.ask("nobody", "answered when those before it were taken")
 
     # When the node begins to stop
     thread, results = stopping(node)
@@ -182,6 +183,7 @@ def test_a_node_that_stops_answers_for_an_action_that_does_not_end(
     runs = caller.send(caller.request("faulty", "wait"))
     waits = caller.send(caller.request("faulty", "count"))
     assert faulty.begun.acquire(timeout=WAIT_S)
+    caller.ask("nobody", "answered when those before it were taken")
 
     # When the node stops
     is_done = node.stop()

@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mco_lab.pytest_plugin import LabFactory, lab, require
 __all__ = ["lab"]
 
 FIREWALL = spec.find("firewall")
+PATIENCE_S = 60.0
 MCO = [sys.executable, "-c", "import sys; from mco_client.cli.main import main; sys.exit(main())"]
 
 
@@ -41,6 +43,14 @@ def traces(token: str) -> dict[str, list[str]]:
         "folders": [str(path) for path in Path("/run/mco-lab").glob(f"*{token}*")],
         "temporary": [str(path) for path in Path("/tmp").glob(f"mco-*{token}*")],
     }
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition; the deadline only ends a test that has failed."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"no sign of {what}"
+        time.sleep(0.01)
 
 
 @pytest.fixture

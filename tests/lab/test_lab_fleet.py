@@ -19,7 +19,7 @@ from mco_lab.errors import LabError
 from mco_lab.lab import Lab
 from mco_rpc.errors import ConfigError
 
-from .conftest import MCO
+from .conftest import MCO, until
 
 pytestmark = pytest.mark.lab
 
@@ -54,6 +54,8 @@ class TestHosts:
             assert [link["ifname"] for link in links] == ["lo", "eth0"]
             assert fleet.hosts[host].address in {found["local"] for found in links[1]["addr_info"]}
         assert output(fleet, "dev1", "ip", "netns", "list") == ""
+        # One that is still mounted somewhere outlives its lab.
+        assert "nsfs" not in output(fleet, "dev1", "cat", "/proc/self/mountinfo")
 
     @pytest.mark.parametrize("folder", ["/etc", "/run", "/run/lock", "/tmp", "/var/log", "/var/lib", "/dev/shm"])
     def test_files_written_by_one_are_seen_by_nobody_else(self, fleet, folder):
@@ -133,9 +135,12 @@ class TestNodes:
 
     def test_a_signal_that_does_not_end_them_is_only_sent(self, fleet):
         fleet.stop_node("dev3", signal.SIGSTOP)
-        stat = Path(f"/proc/{fleet.node_pid('dev3')}/stat").read_text()
-        fleet.stop_node("dev3", signal.SIGCONT)
-        assert stat.rpartition(")")[2].split()[0] == "T"
+        stat = Path(f"/proc/{fleet.node_pid('dev3')}/stat")
+        try:
+            until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the node stopping")
+        finally:
+            fleet.stop_node("dev3", signal.SIGCONT)
+        until(lambda: stat.read_text().rpartition(")")[2].split()[0] in "SR", "the node going on")
 
 
 class TestUse:

@@ -193,7 +193,8 @@ def test_mistakes_on_the_command_line_are_an_error_not_a_failure_of_nodes(
     [
         (ConfigError("key x is wrong"), "mco: key x is wrong\n"),
         (BrokerUnreachable("broker\x1b[2J is away"), "mco: broker\\x1b[2J is away\n"),
-        (PermissionError(13, "Permission denied", "/etc/x"), "mco: [Errno 13] Permission denied: '/etc/x'\n"),
+        (PermissionError(13, "Permission denied", "/etc/x"), "mco: /etc/x: Permission denied\n"),
+        (OSError("no room"), "mco: no room\n"),
         (
             TypeError("oops"),
             "mco: TypeError: oops\nthis is a fault in mco; please report it with what --debug prints: ",

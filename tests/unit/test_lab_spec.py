@@ -23,6 +23,13 @@ GOOD: dict[str, Any] = {
     "node": {"agents": {"iptables": {"backend": "auto"}}},
 }
 
+HOST_KEYS = "name, address, node, classes, facts, services"
+BAD_PORT = "is not a TCP port (1 to 65535)"
+BAD_IDENTITY = (
+    "cannot be used: 1 to 128 letters, digits and _ . @ : + - are allowed, and the first is a letter or a digit"
+)
+BAD_NAME = "cannot be a host's name: 1 to 63 lower-case letters, digits and -, not 'control', which is the lab's own"
+
 
 def with_changes(path: str, value: object) -> dict[str, Any]:
     """Return the good lab with the value at a path like ``hosts.0.name`` replaced."""
@@ -85,8 +92,7 @@ def test_addresses_of_the_sixth_version_are_fine():
         (without("gateway"), "my.yaml: the file: key 'gateway' is missing (required: network, gateway, hosts)"),
         (
             with_changes("hosts.0.adress", "10.0.0.1"),
-            "my.yaml: host one: unknown key 'adress', did you mean address? "
-            "(allowed: name, address, node, classes, facts, services)",
+            f"my.yaml: host one: unknown key 'adress', did you mean address? (allowed: {HOST_KEYS})",
         ),
         (without("hosts.1.address"), "my.yaml: host two: key 'address' is missing (required: name, address)"),
         (without("hosts.1.name"), "my.yaml: host number 2: key 'name' is missing (required: name, address)"),
@@ -139,15 +145,13 @@ def test_addresses_of_the_sixth_version_are_fine():
         *(
             (
                 with_changes("hosts.0.name", name),
-                f"my.yaml: host {name}: {name!r} cannot be a host's name: 1 to 63 lower-case letters, digits and -, "
-                "not 'control', which is the lab's own",
+                f"my.yaml: host {name}: {name!r} {BAD_NAME}",
             )
             for name in ("", "-x", "x-", "a.b", "A", "x/../y", "x" * 64, "control", "x\n")
         ),
         (
             with_changes("hosts.0.node", {"identity": "../x"}),
-            "my.yaml: host one: identity '../x' cannot be used: 1 to 128 letters, digits and _ . @ : + - are allowed, "
-            "and the first is a letter or a digit",
+            f"my.yaml: host one: identity '../x' {BAD_IDENTITY}",
         ),
     ],
 )

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands end by themselves or at their deadline, with all they started; their output is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mco_rpc import command
+from mco_rpc.command import MAX_OUTPUT_BYTES, Completed, command_exists, run
+from mco_rpc.errors import ActionAborted, TimedOut
+
+PATIENCE_S = 60.0
+
+
+def do(*argv: str, seconds: float = PATIENCE_S, stdin: bytes = b"", check: bool = False) -> Completed:
+    return run(argv, deadline=time.monotonic() + seconds, stdin=stdin, check=check)
+
+
+def shell(script: str, *args: str, seconds: float = PATIENCE_S, stdin: bytes = b"") -> Completed:
+    return do("sh", "-c", script, "sh", *args, seconds=seconds, stdin=stdin)
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path) -> Iterator[Path]:
+    """A file for the number of a process that a test leaves behind; it is ended here if it still runs."""
+    file = tmp_path / "pid"
+    yield file
+    if file.exists() and file.read_text().strip():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def test_what_a_command_says_and_how_it_ends_is_told() -> None:
+    done = shell("echo out; echo err >&2; exit 3")
+    assert (done.returncode, done.stdout, done.stderr, done.is_truncated) == (3, "out\n", "err\n", False)
+    assert str(done).endswith("ended with status 3: err")
+    assert str(shell("echo only out; exit 1")).endswith("ended with status 1: only out")
+    assert str(do("true")) == "`true` ended with status 0"
+
+
+def test_words_are_words_and_no_shell_reads_them() -> None:
+    words = ["; rm -rf /", "$(id)", "a  b", "*", "-n", ""]
+    assert do("printf", r"%s\0", *words).stdout.split("\0")[:-1] == words
+
+
+def test_a_failure_aborts_if_that_is_asked_for() -> None:
+    with pytest.raises(ActionAborted, match=r"^`false` ended with status 1$"):
+        do("false", check=True)
+    assert do("true", check=True).returncode == 0
+
+
+def test_a_command_that_is_not_there_is_named() -> None:
+    with pytest.raises(ActionAborted, match=r"`no-such-command` cannot be started: No such file.*is it installed"):
+        do("no-such-command")
+    with pytest.raises(ActionAborted, match="`/` cannot be started: Permission denied"):
+        do("/")
+
+
+@pytest.mark.parametrize("word", ["a\0b", "\ud800"])
+def test_a_word_that_no_command_can_be_given_is_refused(word: str) -> None:
+    with pytest.raises(ActionAborted, match="`echo` cannot be given such an argument"):
+        do("echo", word)
+
+
+def test_input_is_fed_and_ended() -> None:
+    assert do("cat", stdin=b"abc").stdout == "abc"
+    assert do("cat").stdout == ""
+    assert do("wc", "-c", stdin=bytes(3_000_000)).stdout.strip() == "3000000"
+
+
+def test_input_and_output_larger_than_any_pipe_do_not_block_each_other() -> None:
+    done = do("cat", stdin=b"x" * 2_000_000)
+    assert done.stdout == "x" * MAX_OUTPUT_BYTES
+    assert done.is_truncated
+
+
+def test_input_that_nobody_reads_is_no_error() -> None:
+    assert do("true", stdin=bytes(3_000_000)).returncode == 0
+    assert shell("exec 0<&-; echo done", stdin=bytes(3_000_000)).stdout == "done\n"
+
+
+def test_ten_megabytes_of_output_are_bounded_and_the_command_runs_to_its_end() -> None:
+    done = shell("head -c 10000000 /dev/zero; head -c 10000000 /dev/zero >&2; exit 7")
+    assert done.returncode == 7
+    assert done.is_truncated
+    assert len(done.stdout) == len(done.stderr) == MAX_OUTPUT_BYTES
+
+
+def test_output_of_exactly_the_limit_is_whole() -> None:
+    done = shell(f"head -c {MAX_OUTPUT_BYTES} /dev/zero")
+    assert len(done.stdout) == MAX_OUTPUT_BYTES
+    assert not done.is_truncated
+
+
+def test_output_that_is_no_text_is_shown_all_the_same() -> None:
+    assert shell(r"printf 'a\377b'").stdout == "a\ufffdb"
+
+
+def test_a_deadline_ends_the_whole_group(left_behind: Path) -> None:
+    # Given a shell whose child would sleep for an hour
+    # When the deadline comes, then the caller is told
+    with pytest.raises(TimedOut, match="did not end before the deadline and was killed"):
+        shell('sleep 3600 & echo $! > "$1"; wait', str(left_behind), seconds=2.0)
+
+    # And the child is gone, too
+    _await_end(int(left_behind.read_text()))
+
+
+def test_a_command_that_ignores_signals_is_ended_too(left_behind: Path) -> None:
+    with pytest.raises(TimedOut):
+        shell('trap "" TERM HUP INT; echo $$ > "$1"; while :; do sleep 1; done', str(left_behind), seconds=2.0)
+    _await_end(int(left_behind.read_text()))
+
+
+def test_a_command_that_closes_its_outputs_and_stays_is_ended() -> None:
+    with pytest.raises(TimedOut):
+        shell("exec 1>&- 2>&-; exec sleep 3600", seconds=0.5)
+
+
+def test_a_deadline_in_the_past_is_a_deadline() -> None:
+    with pytest.raises(TimedOut):
+        do("sleep", "3600", seconds=-1.0)
+
+
+def _await_end(pid: int) -> None:
+    """Return once the process has ended, be it that nobody has reaped it yet."""
+    status = Path(f"/proc/{pid}/stat")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while status.read_text().rpartition(")")[2].split()[0] not in "ZX":
+            os.sched_yield()
+
+
+def test_a_daemon_that_keeps_the_outputs_open_is_neither_waited_for_nor_killed(left_behind: Path) -> None:
+    # Given a command that starts something in the background, as a careless init script does
+    done = shell('sleep 3600 & echo $! > "$1"; echo started; echo err >&2', str(left_behind))
+
+    # Then its result is there, and what it started lives
+    assert (done.returncode, done.stdout, done.stderr) == (0, "started\n", "err\n")
+    os.kill(int(left_behind.read_text()), 0)
+
+
+def test_a_daemon_that_goes_on_talking_is_not_waited_for(left_behind: Path) -> None:
+    done = shell('(exec yes) & echo $! > "$1"; exit 4', str(left_behind))
+    assert done.returncode == 4
+
+
+def test_what_is_in_the_pipes_at_the_end_is_read_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_CHUNK_BYTES", 1000)
+    assert shell("head -c 60000 /dev/zero").stdout == "\0" * 60_000
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_stays_open() -> None:
+    before = _open_files()
+    for script in ("true", "exit 1", "head -c 1000000 /dev/zero"):
+        shell(script, stdin=b"x")
+    with pytest.raises(TimedOut):
+        do("sleep", "3600", seconds=0.1)
+    with pytest.raises(ActionAborted):
+        do("no-such-command")
+    assert _open_files() == before
+
+
+def test_commands_speak_a_language_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("OTHER", "kept")
+    assert shell('echo "$LC_ALL $OTHER"').stdout == "C.UTF-8 kept\n"
+
+
+def test_an_agent_may_ask_which_commands_are_there() -> None:
+    assert command_exists("sh")({}) is None
+    assert command_exists("no-such-command", "sh")({}) is None
+    assert command_exists("no-such-command")({}) == "no-such-command is not installed"
+    assert command_exists("none-1", "none-2")({}) == "none of none-1, none-2 is installed"
