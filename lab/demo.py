@@ -30,16 +30,21 @@ def demo(memory: bool, behave_arguments: tuple[str, ...]) -> None:
         from mco_client.bdd.__main__ import run
 
         sys.exit(run(["-D", "connector=memory", *arguments]))
+    from . import foreground
     from .lab import Lab
     from .spec import read
 
     spec = read(_folder("mco_lab") / "firewall.yaml")
     hosts = sum(host.has_node for host in spec.hosts)
     click.echo(f"Starting a lab: a private RabbitMQ and {hosts} hosts with a node each, in namespaces of their own ...")
-    with Lab(f"demo-{os.getpid()}", spec) as lab:
-        status = lab.run([sys.executable, "-m", "mco_client.bdd", *arguments])
+    lab = Lab(f"demo-{os.getpid()}", spec)
+
+    def use() -> int:
+        status = foreground.run(lab, [sys.executable, "-m", "mco_client.bdd", *arguments])
         click.echo("Taking the lab down ...")
-    sys.exit(status)
+        return status
+
+    sys.exit(foreground.hold(lab, use))
 
 
 def _folder(package: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mco_client.bdd.fleet import Fleet
 from mco_client.bdd.session import MEMORY, Options, Session
+from mco_client.bdd.signals import uninterrupted
 from mco_client.text import safe
 
 NEEDS_LAB, NEEDS_TRAFFIC = "lab", "real_traffic"
@@ -50,8 +51,9 @@ def before_scenario(context: Any, scenario: Any) -> None:
 
 def after_scenario(context: Any, _scenario: Any) -> None:
     """Take back what the scenario changed; what cannot be taken back fails it."""
-    for what in context.fleet.undo():
-        print(f"UNDONE {safe(what)}")
+    with uninterrupted():
+        for what in context.fleet.undo():
+            print(f"UNDONE {safe(what)}")
 
 
 def after_all(context: Any) -> None:

@@ -19,6 +19,7 @@ from behave.runner_util import exec_file
 from behave.step_registry import setup_step_decorators
 
 from mco_client.bdd import hooks
+from mco_client.bdd.signals import term_interrupts
 from mco_rpc.errors import ExpectationFailed, McoError
 from mco_rpc.suggestion import did_you_mean
 
@@ -88,7 +89,8 @@ class FleetRunner(Runner):  # type: ignore[misc]  # behave has no types
         for matchers in registry.steps.values():
             for matcher in matchers:
                 matcher.func = _told_in_words(matcher.func)
-        return bool(super().run_model(features))
+        with term_interrupts():
+            return bool(super().run_model(features))
 
 
 def _problems(features: Any, registry: Any, config: Any) -> Iterator[str]:

@@ -99,7 +99,8 @@ def _require_consent(client: RpcClient, action: str, *, is_known: bool) -> None:
     """
     where = f"{client.agent}#{action}"
     what = f"{where} changes nodes" if is_known else f"{where} may change nodes (its schema could not be had)"
-    everybody = f"all {output.counted(len(client.discovered))}"
+    nodes = client.discovered
+    everybody = f"all {len(nodes)} nodes" if len(nodes) > 1 else f"{nodes[0]}, the only node there is"
     if not sys.stdin.isatty():
         raise ConfigError(
             f"{what}, and no filter says which: refused to ask {everybody}. "

@@ -75,7 +75,7 @@ class Holder(Agent):
 class Daemon:
     """One ``mco-node run``; killed at the end if it still runs."""
 
-    def __init__(self, fleet: Fleet, identity: str, config: Path, log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, identity: str, config: Path, log: Path, environment: dict[str, str]) -> None:
         self.identity, self.log = identity, log
         self._ready, ready = os.pipe()
         command = (sys.executable, "-m", "mco_node", "run", "--config", str(config), "--ready-fd", str(ready))
@@ -115,7 +115,9 @@ class Daemon:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._ready)
+        if self._ready >= 0:
+            os.close(self._ready)
+            self._ready = -1
 
 
 class Fleet:
@@ -151,7 +153,7 @@ class Fleet:
         config.write_text(yaml.safe_dump(values))
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MCO_", "NOTIFY_"))}
         log = folder / f"{identity}.{number}.log"
-        daemon = Daemon(self, identity, config, log, {**own, **(environment or {})})
+        daemon = Daemon(identity, config, log, {**own, **(environment or {})})
         self._stack.callback(daemon.close)
         return daemon
 
@@ -317,7 +319,8 @@ class TestStart:
     def test_a_reader_who_has_gone_is_no_problem(self, fleet: Fleet) -> None:
         # Given nobody who reads the readiness pipe
         daemon = fleet.start()
-        os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), daemon._ready)
+        os.close(daemon._ready)
+        daemon._ready = -1
 
         # When the daemon is ready, then it works all the same
         daemon.await_log("ready")
@@ -472,24 +475,25 @@ class TestKilled:
     def test_the_client_names_it_within_its_timeout_and_the_next_call_at_once(self, fleet: Fleet) -> None:
         # Given two nodes, one of which works on something
         dies, lives = fleet.start("web1").await_ready(), fleet.start("web2").await_ready()
-        held = fleet.hold("web1", timeout_s=2.0)
+        held = fleet.hold("web1", timeout_s=30.0)
 
         # When that one is killed
         dies.process.kill()
         dies.status()
 
-        # Then the call ends at its timeout, and names it
+        # Then the call ends within its timeout, and names it: what it did is not known
         results = held.results()
         assert results.missing == ["web1"]
-        assert results.silent == ["web1"]
-        with pytest.raises(AssertionError, match=r"no reply within 2 s from 1 of 1: web1"):
+        assert [*results.lost, *results.silent] == ["web1"]
+        assert results.offline == ()
+        with pytest.raises(AssertionError, match=r"holder#hold: .* 1 of 1: web1"):
             results.require_ok()
 
         # And the next call knows at once that it is offline, though it might wait for very long
         client = fleet.client("rpcutil", "web1", "web2", timeout_s=3600)
         assert eventually(lambda: list(client.ping().offline) == ["web1"])
         again = client.ping()
-        assert (again.missing, again.silent) == (["web1"], [])
+        assert (again.missing, again.offline) == (["web1"], ("web1",))
         with pytest.raises(AssertionError, match=r"offline, 1 of 2: web1"):
             again.require_ok()
         assert lives.process.poll() is None

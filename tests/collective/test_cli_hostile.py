@@ -365,7 +365,8 @@ def test_without_a_schema_text_is_sent_unchecked_and_nothing_is_taken_for_harmle
     assert ran.err.startswith(f"mco: the inputs are sent as text and unchecked: no schema of agent toy: {why}")
     ran = mco("rpc toy play count=3")
     assert ran.status == 1
-    assert "toy#play may change nodes (its schema could not be had), and no filter says which" in ran.err
+    assert "toy#play may change nodes (its schema could not be had), and no filter says which: " in ran.err
+    assert "refused to ask evil, the only node there is." in ran.err
     assert node.requests[-1].action == "schema_of"
 
 

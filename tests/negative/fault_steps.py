@@ -32,6 +32,11 @@ def interrupt(context):
     raise KeyboardInterrupt
 
 
+@when("the run is terminated")
+def terminate(context):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @when("the broker dies")
 def broker_dies(context):
     os.kill(int(context.config.userdata["pid_broker"]), signal.SIGKILL)
