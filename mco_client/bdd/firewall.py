@@ -6,6 +6,7 @@ from __future__ import annotations
 from mco_client.bdd.fleet import Fleet
 from mco_client.rpc import RpcClient
 from mco_client.text import listed
+from mco_rpc.errors import ExpectationFailed, McoError
 
 
 def change(fleet: Fleet, action: str, device: str) -> None:
@@ -23,21 +24,30 @@ def change(fleet: Fleet, action: str, device: str) -> None:
     if fleet.is_undoing and not fleet.is_undone_later(what):
         before = iptables.call("isblocked", ipaddr=address).require_ok()
         was = {blocked: [result.sender for result in before.where(blocked=blocked)] for blocked in (False, True)}
+        if unclear := set(before.by_node()).difference(*was.values()):
+            raise ExpectationFailed(f"iptables#isblocked: no yes and no no, nothing was changed: {listed(unclear)}")
         fleet.when_undone(what, lambda: _put_back(iptables, address, was))
     fleet.is_changed = True
     fleet.call("iptables", action, ipaddr=address).require_ok()
 
 
 def _put_back(iptables: RpcClient, address: str, was: dict[bool, list[str]]) -> str:
-    """Make each node as it was, and return what that took."""
-    done = []
+    """Make each node as it was, and return what that took; a node that fails keeps no other one from it."""
+    done, failed = [], []
     for blocked, nodes in was.items():
         action = "block" if blocked else "unblock"
-        if nodes:
-            client = RpcClient("iptables", iptables.connection, timeout_s=iptables.timeout_s)
-            client.discover(nodes=nodes)
+        if not nodes:
+            continue
+        client = RpcClient("iptables", iptables.connection, timeout_s=iptables.timeout_s)
+        client.discover(nodes=nodes)
+        try:
             results = client.call(action, ipaddr=address).require_all(blocked=blocked)
-            changed = [result.sender for result in results.where(changed=True)]
-            if changed:
-                done.append(f"{action} {address} on {listed(changed)}")
+        except McoError as e:
+            failed.append(str(e))
+            continue
+        changed = [result.sender for result in results.where(changed=True)]
+        if changed:
+            done.append(f"{action} {address} on {listed(changed)}")
+    if failed:
+        raise ExpectationFailed("; ".join(failed))
     return "; ".join(done)

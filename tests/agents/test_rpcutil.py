@@ -120,9 +120,7 @@ def test_daemon_stats_are_the_nodes(rpcutil: Rpcutil, node: Any) -> None:
     assert ask(rpcutil, "daemon_stats") == node.stats()
 
 
-@pytest.mark.parametrize(
-    ("item", "value"), [("identity", "web1"), ("workers", 8), ("brokers", ["amqp://lab@h/"])]
-)
+@pytest.mark.parametrize(("item", "value"), [("identity", "web1"), ("workers", 8), ("brokers", ["amqp://lab@h/"])])
 def test_get_config_item_is_a_setting(rpcutil: Rpcutil, item: str, value: object) -> None:
     # When a setting is asked for, then its value is said
     assert ask(rpcutil, "get_config_item", item=item) == {"value": value}

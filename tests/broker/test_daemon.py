@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ from mco_rpc.errors import BrokerError
 from mco_rpc.security import keys
 from mco_rpc.status import Status
 
-pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("daemon")]
+pytestmark = pytest.mark.broker
 
 WAIT_S = 60.0
 EXIT_OK, EXIT_IDENTITY_TAKEN, EXIT_CONFIG, EXIT_STILL_RUNNING = 0, 1, 2, 3
@@ -75,10 +74,14 @@ class Holder(Agent):
 class Daemon:
     """One ``mco-node run``; killed at the end if it still runs."""
 
-    def __init__(self, identity: str, config: Path, log: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, identity: str, config: Path, log: Path, environment: dict[str, str], *, has_ready_fd: bool
+    ) -> None:
         self.identity, self.log = identity, log
         self._ready, ready = os.pipe()
-        command = (sys.executable, "-m", "mco_node", "run", "--config", str(config), "--ready-fd", str(ready))
+        command = [sys.executable, "-m", "mco_node", "run", "--config", str(config)]
+        if has_ready_fd:
+            command += ["--ready-fd", str(ready)]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 command, pass_fds=(ready,), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
@@ -131,7 +134,14 @@ class Fleet:
         (folder / "libdir").mkdir()
         (folder / "libdir" / "holder.py").write_text(HOLDER)
 
-    def start(self, identity: str = "web1", *, environment: dict[str, str] | None = None, **settings: Any) -> Daemon:
+    def start(
+        self,
+        identity: str = "web1",
+        *,
+        environment: dict[str, str] | None = None,
+        has_ready_fd: bool = True,
+        **settings: Any,
+    ) -> Daemon:
         """Start a daemon; a second one of the same identity gets the same key."""
         folder = self.folder
         if not (folder / f"{identity}.key").exists():
@@ -153,7 +163,7 @@ class Fleet:
         config.write_text(yaml.safe_dump(values))
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MCO_", "NOTIFY_"))}
         log = folder / f"{identity}.{number}.log"
-        daemon = Daemon(identity, config, log, {**own, **(environment or {})})
+        daemon = Daemon(identity, config, log, {**own, **(environment or {})}, has_ready_fd=has_ready_fd)
         self._stack.callback(daemon.close)
         return daemon
 
@@ -305,7 +315,7 @@ class TestStart:
             notified.settimeout(WAIT_S)
 
             # When a daemon starts
-            daemon = fleet.start(environment={"NOTIFY_SOCKET": str(path)})
+            daemon = fleet.start(environment={"NOTIFY_SOCKET": str(path)}, has_ready_fd=False)
 
             # Then it says that it is ready, once it answers
             assert notified.recv(100) == b"READY=1"
@@ -367,8 +377,12 @@ class TestStart:
             pytest.param({"workers": 0}, "workers: expected more than 0, got 0", id="value"),
             pytest.param({"identity": "web 1"}, "identity 'web 1' cannot be used", id="identity"),
             pytest.param({"key_file": "/nowhere/node.key"}, "private key /nowhere/node.key: No such file", id="key"),
-            pytest.param({"trusted_callers": "/nowhere"}, "folder of trusted keys /nowhere: No such file", id="callers"),
-            pytest.param({"connector": "memory"}, "connector: 'memory'; a daemon of its own needs rabbitmq", id="connector"),
+            pytest.param(
+                {"trusted_callers": "/nowhere"}, "folder of trusted keys /nowhere: No such file", id="callers"
+            ),
+            pytest.param(
+                {"connector": "memory"}, "connector: 'memory'; a daemon of its own needs rabbitmq", id="connector"
+            ),
             pytest.param({"authorization": "x"}, "authorization: 'x' is not one of allow_all", id="authorization"),
             pytest.param({"brokers": ["http://x"]}, "brokers: http://x", id="URL"),
             pytest.param({"audit_file": "/proc/x/audit"}, "audit_file: /proc/x/audit: ", id="audit"),
@@ -407,6 +421,19 @@ class TestStart:
         found = fleet.client("rpcutil")
         found.fact_filter("country", "de")
         assert found.discovered == ["web1"]
+
+    def test_an_audit_that_cannot_be_written_stops_nothing(self, fleet: Fleet) -> None:
+        # Given a node whose audit is on a disk that is full
+        daemon = fleet.start(audit_file="/dev/full").await_ready()
+
+        # When it is asked, then it answers, and says that the record is lost
+        client = fleet.client("rpcutil", "web1")
+        client.ping().require_ok()
+        client.ping().require_ok()
+        daemon.await_log(
+            f"ERROR mco_node.audit: audit record of request {client.stats.requestid} could not be written to "
+            "/dev/full: [Errno 28] No space left on device"
+        )
 
     def test_what_agents_print_and_callers_write_forges_no_log_line(self, fleet: Fleet) -> None:
         # Given a daemon
@@ -553,7 +580,8 @@ class TestLeaving:
 class TestBroker:
     """A broker that is not there, and one that goes and comes."""
 
-    pytestmark = pytest.mark.timeout(300)
+    # One broker of their own, so they stay on one worker when the tests run in parallel.
+    pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("daemon")]
 
     def test_down_at_start(self, own_fleet: Fleet, own_broker: Broker) -> None:
         # Given a broker that does not run
@@ -627,77 +655,3 @@ class TestBroker:
         again = own_fleet.client("rpcutil", "web1")
         assert eventually(lambda: again.ping().missing == [])
         assert daemon.process.poll() is None
-
-
-class TestOtherCommands:
-    """``mco-node keygen`` and ``mco-node check``."""
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("MCO_")}
-        return subprocess.run(
-            (sys.executable, "-m", "mco_node", *arguments),
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-            env={**own, **variables},
-        )
-
-    def test_a_key_is_made_once(self, tmp_path: Path) -> None:
-        # When a key is made
-        config = tmp_path / "node.yaml"
-        config.write_text(f"identity: web1\nkey_file: {tmp_path}/node.key\n")
-        done = self.run("keygen", "--config", str(config))
-
-        # Then both files are there, and their places are said
-        assert (done.returncode, done.stderr) == (EXIT_OK, "")
-        assert f"private key {tmp_path}/node.key\npublic key  {tmp_path}/web1.pub" in done.stdout
-        assert keys.public_of(keys.read_private(tmp_path / "node.key")) == keys.read_public(tmp_path / "web1.pub")
-
-        # When it is made again, then the identity is not replaced
-        again = self.run("keygen", "--config", str(config))
-        assert again.returncode == EXIT_CONFIG
-        assert again.stderr.startswith(f"mco-node: key file {tmp_path}/node.key exists; ")
-
-    def test_a_check_says_what_is_offered_and_what_is_wrong(self, tmp_path: Path) -> None:
-        # Given a configuration that is fine
-        keys.generate(tmp_path / "node.key", tmp_path / "callers" / "operator.pub")
-        config = tmp_path / "node.yaml"
-        text = textwrap.dedent(f"""\
-            identity: web1
-            key_file: {tmp_path}/node.key
-            trusted_callers: {tmp_path}/callers
-            agents: {{iptables: {{backend: memory}}, discovery: {{enabled: false}}}}
-            """)
-        config.write_text(text)
-
-        # When it is checked, then the agents are there
-        done = self.run("check", MCO_CONFIG=str(config))
-        assert done.stdout == (
-            "identity web1, agents iptables, rpcutil\nnot offered: discovery: switched off in the configuration\n"
-        )
-        assert (done.returncode, done.stderr) == (EXIT_OK, "")
-
-        # When it has problems, then they are said, with another status
-        config.write_text(f"{text}facts_file: {tmp_path}/none.yaml\n")
-        done = self.run("check", "--config", str(config))
-        assert done.returncode == EXIT_CONFIG
-        assert f"problem: {tmp_path}/none.yaml: No such file or directory" in done.stdout
-
-    def test_a_folder_that_cannot_be_made_is_one_clear_line(self, tmp_path: Path) -> None:
-        # When a key shall be made where nothing can be written
-        config = tmp_path / "node.yaml"
-        config.write_text("identity: web1\nkey_file: /proc/none/node.key\n")
-        done = self.run("keygen", "--config", str(config))
-
-        # Then that is said in one line
-        assert done.returncode == EXIT_CONFIG
-        assert done.stderr.startswith("mco-node: ")
-        assert "/proc/none" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-
-    def test_a_command_is_needed(self) -> None:
-        # When none is given, then the usage is shown
-        done = self.run()
-        assert done.returncode == EXIT_CONFIG
-        assert "usage: mco-node" in done.stderr

@@ -24,7 +24,8 @@ def is_alive(caller: Any) -> bool:
     ("action", "data", "status", "message"),
     [
         pytest.param(
-            "crash", {"text": "it broke"}, Status.UNKNOWN_ERROR, "faulty#crash failed: ValueError: it broke", id="raises"
+            "crash", {"text": "it broke"}, Status.UNKNOWN_ERROR, "faulty#crash failed: ValueError: it broke",
+            id="raises",
         ),
         pytest.param("leave", {}, Status.UNKNOWN_ERROR, "faulty#leave failed: SystemExit: bye", id="calls sys.exit"),
         pytest.param(
@@ -70,7 +71,8 @@ def is_alive(caller: Any) -> bool:
             id="returns an odd key",
         ),
         pytest.param(
-            "flood", {"size_bytes": 10_000_000}, Status.UNKNOWN_ERROR, "faulty#flood: the reply has 10000", id="returns 10 MB"
+            "flood", {"size_bytes": 10_000_000}, Status.UNKNOWN_ERROR, "faulty#flood: the reply has 10000",
+            id="returns 10 MB",
         ),
         pytest.param(
             "hang", {}, Status.TIMED_OUT, "faulty#hang did not end within 0.05 s", id="hangs"

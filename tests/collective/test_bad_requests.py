@@ -203,6 +203,14 @@ class TestNotAuthentic:
         # Then it is rejected
         assert "`$.id`" in self.rejected(collective, caller, packet)
 
+    @pytest.mark.parametrize("name", ["", "x\ny", "x y", "\x1b[2J", "../x"])
+    def test_an_id_that_is_no_name_is_rejected(self, collective: Any, caller: Any, node: Node, name: str) -> None:
+        # When a request has an id that could do harm in a log
+        packet = caller.packet(caller.request("faulty", "count", id=name), "web1")
+
+        # Then it is rejected
+        assert "cannot be the id of a request" in self.rejected(collective, caller, packet)
+
     def test_what_is_too_large_is_rejected_unread(self, collective: Any, caller: Any) -> None:
         # Given a node that reads up to 4,000 bytes
         collective.node(max_body_bytes=4000)

@@ -192,6 +192,23 @@ ANSWERS: dict[str, dict[str, Any]] = {
         }
     },
     "schema": {"data": {"schema": {"name": EVIL}}},
+    "headings": {
+        "data": {
+            "schema": {
+                "name": "toy",
+                "description": "A toy",
+                "version": "1",
+                "actions": {
+                    "play": {
+                        "name": "play",
+                        "description": "Play",
+                        "outputs": {"x": {"type": "any", "description": "X", "display_as": EVIL}},
+                    }
+                },
+            },
+            "x": 1,
+        }
+    },
     "schema texts": {
         "data": {
             "schema": {

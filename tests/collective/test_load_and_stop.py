@@ -293,9 +293,7 @@ class TestConnection:
         assert second.is_connected.wait(WAIT_S)
         assert caller.ask("faulty", "count").status == Status.OK
 
-    def test_counts_only_what_was_refused_in_a_row(
-        self, collective: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_counts_only_what_was_refused_in_a_row(self, collective: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         # Given a node that may be refused for ten seconds, and a clock
         from mco_node import daemon
         from mco_rpc.errors import BrokerUnreachable, IdentityTaken

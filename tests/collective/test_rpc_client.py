@@ -54,7 +54,7 @@ def settings(**values: Any) -> ClientSettings:
     defaults = {
         "connector": "memory",
         "caller": CALLER,
-        "discovery_window_s": 0.2,
+        "discovery_window_s": 0.3,
         "discovery_timeout_s": LONG_S,
         "timeout_s": LONG_S,
     }

@@ -50,11 +50,12 @@ class Recorder:
         return what
 
     def until(self, kind: str) -> Any:
-        """Return the next of this kind; what comes before is passed over."""
+        """Return the next of this kind; only failed attempts to connect may come before it."""
         while True:
             seen, what = self.told.get(timeout=PATIENCE_S)
             if seen == kind:
                 return what
+            assert seen == "disconnected", f"{seen}: {what}"
 
 
 class Place(Protocol):

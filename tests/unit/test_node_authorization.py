@@ -12,9 +12,7 @@ from mco_rpc.messages import Request
 
 def test_allow_all_allows() -> None:
     # Given a request
-    request = Request(
-        id="1", collective="c", agent="a", action="b", caller="key=x", sender="h", sent_at=1.0, ttl_s=5.0
-    )
+    request = Request(id="1", collective="c", agent="a", action="b", caller="key=x", sender="h", sent_at=1.0, ttl_s=5.0)
 
     # When it is asked for, then nothing is raised
     AllowAll().authorize(request)

@@ -153,7 +153,9 @@ class TestFile:
     def test_values_become_what_json_can_say(self, tmp_path: Path) -> None:
         # Given YAML with more types than JSON has
         file = tmp_path / "facts.yaml"
-        file.write_text("since: 2026-01-31\nports: !!set {22, 443}\nby_number: {1: a}\nbig: 123456789012345678901234567890\n")
+        file.write_text(
+            "since: 2026-01-31\nports: !!set {22, 443}\nby_number: {1: a}\nbig: 123456789012345678901234567890\n"
+        )
 
         # When it is read
         values = watch_facts(file, is_optional=False).current()
@@ -228,9 +230,13 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("prints", "expected"),
         [
-            pytest.param('echo "cores: 4"; echo "os: {name: debian}"', {"cores": 4, "os": {"name": "debian"}}, id="YAML"),
+            pytest.param(
+                'echo "cores: 4"; echo "os: {name: debian}"', {"cores": 4, "os": {"name": "debian"}}, id="YAML"
+            ),
             pytest.param("""echo '{"cores": 4}'""", {"cores": 4}, id="JSON"),
-            pytest.param("echo cores=4; echo; echo '# why'; echo 'name = a=b '", {"cores": "4", "name": "a=b"}, id="lines"),
+            pytest.param(
+                "echo cores=4; echo; echo '# why'; echo 'name = a=b '", {"cores": "4", "name": "a=b"}, id="lines"
+            ),
             pytest.param("""echo '{"expression": "a=b"}'""", {"expression": "a=b"}, id="JSON with an equals sign"),
             pytest.param("echo 'url: http://x/?a=b'", {"url": "http://x/?a=b"}, id="YAML with an equals sign"),
             pytest.param("true", {}, id="nothing"),

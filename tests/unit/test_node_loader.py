@@ -170,10 +170,11 @@ def test_a_wrong_setting_is_named_with_a_suggestion(libdir: Path) -> None:
 
     # Then the agent is not offered, and the problem says what was meant
     assert "greeter" not in found.agents
-    assert found.problems == [
+    (problem,) = found.problems
+    assert problem == (
         f"agent in {libdir}/greeter.py was not loaded: agents: greeter: unknown setting 'greting', "
         "did you mean greeting?; known are: greeting"
-    ]
+    )
 
 
 def test_settings_for_no_agent_are_named_with_a_suggestion() -> None:

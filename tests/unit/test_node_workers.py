@@ -297,6 +297,16 @@ def test_who_still_runs_or_waits_when_draining_ends_is_told(answers: Answers, ga
     assert len(answers.given) == 3
 
 
+def test_a_job_that_was_answered_for_meanwhile_is_not_begun(answers: Answers) -> None:
+    # Given a job that a thread has just taken, when the pool stops and somebody else answers for it
+    workers = Workers(1, 10)
+    answered = job(answers, "x", lambda: answers.give("x", "begun"))
+
+    # When the thread turns to it, then it leaves it alone, and goes on
+    assert workers._run(answered)
+    assert answers.given == []
+
+
 def test_the_threads_of_a_drained_pool_end(answers: Answers, gate: threading.Event) -> None:
     # Given a pool that was used
     before = set(threading.enumerate())
