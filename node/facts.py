@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 
 from mco_rpc.command import run
-from mco_rpc.config import parse_yaml, read_yaml_mapping
 from mco_rpc.errors import ConfigError, RequestError
+from mco_rpc.yaml_text import parse_yaml, read_yaml_mapping
 
 _log = logging.getLogger(__name__)
 EXECUTABLE_TIMEOUT_S = 10.0

@@ -15,8 +15,8 @@ from typing import Any
 
 from behave.exception import ConfigError as BehaveConfigError
 from behave.runner import Runner, the_step_registry
-from behave.runner_util import exec_file
-from behave.step_registry import setup_step_decorators
+from behave.runner_util import collect_feature_locations, exec_file
+from behave.step_registry import AmbiguousStep, setup_step_decorators
 
 from mco_client.bdd import hooks
 from mco_client.bdd.signals import term_interrupts
@@ -43,13 +43,15 @@ class FleetRunner(Runner):  # type: ignore[misc]  # behave has no types
         try:
             super().setup_paths()
         except BehaveConfigError:
-            path = self.config.paths[0] if self.config.paths else self.DEFAULT_DIRECTORY
-            first = Path(getattr(path, "filename", path)).resolve()  # it may stand with a line's number
-            folder = first if first.is_dir() else first.parent
-            if not first.exists():
-                raise BehaveConfigError(f"{first}: no such file or folder") from None
-            if first.is_dir() and not any(first.rglob("*.feature")):
-                raise BehaveConfigError(f"{first}: no feature in this folder") from None
+            paths = self.config.paths or [self.DEFAULT_DIRECTORY]
+            try:
+                features = collect_feature_locations(paths)
+            except FileNotFoundError as e:
+                raise BehaveConfigError(f"{e}: no such file or folder") from None
+            if not features:
+                raise BehaveConfigError(f"no feature in {', '.join(paths)}") from None
+            folder = (Path(paths[0]) if Path(paths[0]).is_dir() else Path(features[0].filename).parent).resolve()
+            self.config.paths = paths
             self.config.base_dir = self.base_dir = str(folder)
             self.path_manager.add(self.base_dir)
 
@@ -74,7 +76,10 @@ class FleetRunner(Runner):  # type: ignore[misc]  # behave has no types
                 setup_step_decorators(made)
                 exec_file(str(file), made)
         if own.is_dir():
-            super().load_step_definitions(extra_step_paths)
+            try:
+                super().load_step_definitions(extra_step_paths)
+            except AmbiguousStep as e:
+                raise BehaveConfigError(f"a step is defined twice: {e}") from None
 
     def run_model(self, features: Any = None) -> bool:
         """Look at every step, then run; say whether anything failed."""

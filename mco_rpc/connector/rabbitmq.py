@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """RabbitMQ over AMQP 0-9-1: one thread that does all input and output, and connects again by itself.
 
-The only module that imports pika. Nothing here decides; what to do about a lost connection is the listener's.
+Only this module and `mco_rpc.connector.amqp` import pika. Nothing here decides; what to do about a
+lost connection is the listener's.
 """
 
 from __future__ import annotations
@@ -14,36 +15,39 @@ import socket
 import struct
 import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from mco_rpc import names
 from mco_rpc.config import BrokerSettings, redacted
 from mco_rpc.connector import Endpoint, Listener, Packet
-from mco_rpc.connector.lean import without
-from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, ConfigError, IdentityTaken
+from mco_rpc.connector.amqp import (  # before pika itself, which it imports without what is not needed
+    ACCESS_REFUSED,
+    RESOURCE_LOCKED,
+    packet_of,
+    parameters_of,
+    properties_of,
+    reason_of,
+)
+from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, IdentityTaken
 
-with without("pika.adapters.asyncio_connection", "AsyncioConnection"):
-    import pika
-    import pika.channel
-    import pika.exceptions
-    import pika.spec
-    from pika.adapters.select_connection import IOLoop
+# isort: split
+import pika
+import pika.channel
+import pika.exceptions
+import pika.spec
+from pika.adapters.select_connection import IOLoop
 
 _log = logging.getLogger(__name__)
 
-SIGNATURE_HEADER, KEY_HEADER = "mco-signature", "mco-key"
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 10.0
-BLOCKED_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 2.0
-_ACCESS_REFUSED, _RESOURCE_LOCKED, _NOT_ALLOWED = 403, 405, 530
 
 
 class RabbitmqConnector:
     """A connection to the first of some brokers that takes us."""
 
     def __init__(self, settings: BrokerSettings) -> None:
-        self._brokers = [(redacted(url), _parameters(url, settings)) for url in settings.brokers]
+        self._brokers = [(redacted(url), parameters_of(url, settings)) for url in settings.brokers]
         self._turn = 0
         self._failures = 0
         self._loop = IOLoop()
@@ -146,12 +150,12 @@ class RabbitmqConnector:
     def _on_packet(
         self, _: object, method: pika.spec.Basic.Deliver, properties: pika.BasicProperties, body: bytes
     ) -> None:
-        self._tell(self._listener.on_packet, _packet(method.exchange, method.routing_key, properties, body))
+        self._tell(self._listener.on_packet, packet_of(method.exchange, method.routing_key, properties, body))
 
     def _on_returned(
         self, _: object, method: pika.spec.Basic.Return, properties: pika.BasicProperties, _body: bytes
     ) -> None:
-        self._tell(self._listener.on_returned, _packet(method.exchange, method.routing_key, properties, b""))
+        self._tell(self._listener.on_returned, packet_of(method.exchange, method.routing_key, properties, b""))
 
     def _tell(self, callback: Callable[..., None], *what: object) -> None:
         """Call the listener unless we are leaving; its mistakes must not end this thread."""
@@ -171,7 +175,7 @@ class RabbitmqConnector:
         for packet in packets:
             try:
                 channel.basic_publish(
-                    packet.exchange, packet.key, packet.body, _properties(packet, user, now), packet.mandatory
+                    packet.exchange, packet.key, packet.body, properties_of(packet, user, now), packet.mandatory
                 )
             except (pika.exceptions.AMQPError, ValueError, OverflowError, struct.error) as e:
                 _log.error("%.16r %.64r cannot be sent over AMQP: %s", packet.type, packet.message_id, e)
@@ -183,12 +187,12 @@ class RabbitmqConnector:
 
     def _refusal(self, code: int, text: str) -> BrokerError:
         broker = self._brokers[self._turn][0]
-        if code == _RESOURCE_LOCKED:
+        if code == RESOURCE_LOCKED:
             return IdentityTaken(
                 f"queue {self._endpoint.queue} on {broker} is held by another connection: another daemon with this "
                 "identity runs, or an earlier connection of this one has not died yet"
             )
-        if code == _ACCESS_REFUSED:
+        if code == ACCESS_REFUSED:
             return BrokerRefused(f"broker {broker} refused: {text}")
         return BrokerUnreachable(f"broker {broker} closed our channel: {code} {text}")
 
@@ -204,7 +208,7 @@ class RabbitmqConnector:
         if self._is_closing:
             self._loop.stop()
             return
-        reason = self._reason or _reason(self._brokers[self._turn][0], error)
+        reason = self._reason or reason_of(self._brokers[self._turn][0], error)
         self._turn = (self._turn + 1) % len(self._brokers)
         self._failures += 1
         # The other brokers of a list are tried at once; only a whole round of failures is followed by a pause.
@@ -231,87 +235,3 @@ class RabbitmqConnector:
     def _abandon(self) -> None:
         if self._connection is not None:
             self._connection._adapter_disconnect_stream()  # noqa: SLF001 - pika has no public way
-
-
-def _parameters(url: str, settings: BrokerSettings) -> pika.URLParameters:
-    try:
-        parameters = pika.URLParameters(url)
-        host = urllib.parse.urlsplit(url).hostname
-    except Exception as e:  # beside ValueError what it stumbles over: IndexError, SyntaxError in an option, ...
-        raise ConfigError(
-            f"brokers: {redacted(url)} is not an AMQP URL ({e}); expected amqp://user:password@host:5672/vhost"
-        ) from e
-    if not url.startswith(("amqp://", "amqps://")) or not host:
-        raise ConfigError(f"brokers: {redacted(url)}: expected amqp://user:password@host:5672/vhost")
-    parameters.heartbeat = settings.heartbeat_s
-    parameters.socket_timeout = settings.connect_timeout_s
-    parameters.stack_timeout = settings.connect_timeout_s * 2
-    parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S
-    parameters.client_properties = {"product": "mco-behave", "connection_name": socket.gethostname()}
-    return parameters
-
-
-def _properties(packet: Packet, user: str, now: int) -> pika.BasicProperties:
-    return pika.BasicProperties(
-        content_type="application/json",
-        type=packet.type,
-        message_id=packet.message_id,
-        correlation_id=packet.correlation_id or None,
-        expiration=None if packet.expiration_s is None else str(max(1, int(packet.expiration_s * 1000))),
-        timestamp=now,
-        user_id=user,
-        headers={SIGNATURE_HEADER: packet.signature, KEY_HEADER: packet.signer},
-    )
-
-
-def _packet(exchange: object, key: object, properties: pika.BasicProperties, body: bytes) -> Packet:
-    """Return what came, with every field of the type it must have, whoever sent it."""
-    headers = properties.headers or {}
-    signature, signer = headers.get(SIGNATURE_HEADER), headers.get(KEY_HEADER)
-    return Packet(
-        exchange=_text(exchange),
-        key=_text(key),
-        body=body,
-        type=_text(properties.type),
-        message_id=_text(properties.message_id),
-        correlation_id=_text(properties.correlation_id),
-        signer=_text(signer),
-        signature=signature if isinstance(signature, bytes) else b"",
-    )
-
-
-def _text(value: object) -> str:
-    """Return what came if it is text; pika gives bytes where it was not UTF-8."""
-    return value if isinstance(value, str) else ""
-
-
-def _reason(broker: str, error: BaseException) -> BrokerError:
-    """Return what a failed or lost connection means for the user."""
-    causes = list(_causes(error))
-    for cause in causes:
-        code = getattr(cause, "reply_code", None)
-        text = getattr(cause, "reply_text", "")
-        is_refusal = isinstance(
-            cause, pika.exceptions.ProbableAuthenticationError | pika.exceptions.ProbableAccessDeniedError
-        )
-        if code == _NOT_ALLOWED or isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
-            return BrokerRefused(f"broker {broker} has no such virtual host, or we may not use it {text}".rstrip())
-        if code == _ACCESS_REFUSED or is_refusal:
-            return BrokerRefused(f"broker {broker} refused the user name or password {text}".rstrip())
-    first = next((cause for cause in causes if isinstance(cause, OSError)), None)
-    if isinstance(first, socket.gaierror):
-        return BrokerUnreachable(f"broker {broker}: the host name cannot be resolved: {first.strerror}")
-    if isinstance(first, ConnectionRefusedError):
-        return BrokerUnreachable(f"broker {broker}: connection refused; does RabbitMQ run there, on this port?")
-    detail = first or (causes[-1] if causes else error)
-    return BrokerUnreachable(f"broker {broker}: connection failed or lost: {str(detail) or type(detail).__name__}")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk pika's nested errors from the outside to the inside."""
-    yield error
-    inner = [*getattr(error, "exceptions", ()), getattr(error, "exception", None)]
-    inner += [argument for argument in error.args if isinstance(argument, BaseException)]
-    for cause in inner:
-        if isinstance(cause, BaseException) and cause is not error:
-            yield from _causes(cause)

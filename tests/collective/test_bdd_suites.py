@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -163,6 +164,10 @@ class TestOtherPeoplesSuites:
         line = (suite.folder / "x.feature").read_text().splitlines().index("    Scenario: second") + 1
         suite.run(status=0, feature=f"x.feature:{line}").has("1 scenario passed, 0 failed, 1 skipped")
 
+    def test_a_list_of_features(self, suite: Suite) -> None:
+        suite.scenario(BLOCK, BLOCKED).write("some.txt", "x.feature\n")
+        suite.run(status=0, feature="@some.txt").has("1 scenario passed, 0 failed")
+
     def test_own_steps_beside_the_bundled_ones(self, own: Suite) -> None:
         own.scenario("        Given a bucket of red paint\n", BLOCK, BLOCKED)
         own.run("--no-capture", status=0).has("painting ('dev1', 'dev2', 'dev3') red")
@@ -182,7 +187,7 @@ class TestOtherPeoplesSuites:
             for name, sees in {
                 "before_all": "context.session.is_memory",
                 "before_feature": "rest[0].name",
-                "before_scenario": "context.fleet.nodes",
+                "before_scenario": "context.fleet.last",
                 "after_scenario": "context.fleet.require_last().count(blocked=True)",
                 "after_all": "len(context.session.connection.reply_key) > 0",
             }.items()
@@ -194,10 +199,10 @@ class TestOtherPeoplesSuites:
         assert told == [
             "before_all True",
             "before_feature a suite",
-            "before_scenario ('dev1', 'dev2', 'dev3')",
+            "before_scenario None",
             "after_scenario 3",
             "UNDONE unblock 192.168.1.1 on dev1, dev2, dev3",
-            "before_scenario ('dev1', 'dev2', 'dev3')",
+            "before_scenario None",
             "after_scenario 0",
             "after_all True",
         ]
@@ -207,11 +212,13 @@ class TestOtherPeoplesSuites:
         [
             "from mco_client.bdd.hooks import after_all, after_scenario, before_all, before_scenario\n",
             "from mco_client.bdd.hooks import *\n",
-            "from mco_client.bdd import hooks\n"
-            "def before_all(context):\n    hooks.before_all(context)\n"
-            "def before_scenario(context, scenario):\n    hooks.before_scenario(context, scenario)\n"
-            "def after_scenario(context, scenario):\n    hooks.after_scenario(context, scenario)\n"
-            "def after_all(context):\n    hooks.after_all(context)\n",
+            (
+                "from mco_client.bdd import hooks\n"
+                "def before_all(context):\n    hooks.before_all(context)\n"
+                "def before_scenario(context, scenario):\n    hooks.before_scenario(context, scenario)\n"
+                "def after_scenario(context, scenario):\n    hooks.after_scenario(context, scenario)\n"
+                "def after_all(context):\n    hooks.after_all(context)\n"
+            ),
         ],
         ids=["imports them", "imports all", "calls them"],
     )
@@ -248,7 +255,7 @@ class TestBeforeAnythingRuns:
         ran = suite.run(status=1)
         # Then nothing before it ran
         ran.has(
-            "x.feature:12: undefined step: Then trafic from the load balancer should be blocked, "
+            "x.feature:13: undefined step: Then trafic from the load balancer should be blocked, "
             "did you mean traffic from the {device} should be blocked?",
             NOTHING,
         )
@@ -284,22 +291,20 @@ class TestBeforeAnythingRuns:
 
     def test_a_file_that_is_not_there(self, suite: Suite) -> None:
         ran = suite.run(status=1, feature="nope.feature")
-        assert f"{suite.folder}/nope.feature: no such file or folder" in ran.out + ran.err
+        ran.has("ConfigError: nope.feature: no such file or folder")
         assert "Traceback" not in ran.out + ran.err
 
     def test_a_folder_without_features(self, suite: Suite) -> None:
         (suite.folder / "empty").mkdir()
         ran = suite.run(status=1, feature="empty")
-        assert "empty: no feature in this folder" in ran.out + ran.err
+        ran.has("ConfigError: no feature in empty")
 
     def test_a_sentence_that_a_suite_defines_again_is_refused(self, suite: Suite) -> None:
         # Given a step of the suite's that is a bundled one: which of them ran would be anybody's guess
         suite.write("steps/mine.py", "from behave import when\n@when('I block the {what}')\ndef _(c, what): pass\n")
         ran = suite.scenario(BLOCK).run(status=1)
-        said = ran.out + ran.err
-        assert "I block the {what}" in said
-        assert "AmbiguousStep" in said
-        assert "scenario passed" not in ran.out
+        ran.has("ConfigError: a step is defined twice: ", "I block the {what}", "I block the {device}")
+        assert "Traceback" not in ran.out + ran.err
 
     def test_a_step_file_with_a_mistake_is_no_success(self, suite: Suite) -> None:
         suite.write("steps/mine.py", "import no_such_module\n")
@@ -309,7 +314,7 @@ class TestBeforeAnythingRuns:
     def test_a_dry_run_needs_no_fleet(self, suite: Suite) -> None:
         suite.scenario(BLOCK)
         ran = behave(suite.folder, "--dry-run", "x.feature", status=0)
-        ran.has("1 scenario")
+        ran.has("0 scenarios passed, 0 failed, 0 skipped, 1 untested")
 
 
 class TestBroker:
@@ -460,7 +465,7 @@ class TestUndo:
         ran = own.run(status=1 if end else 0)
         ran.has(message, "UNDONE unblock 192.168.1.1 on dev1, dev2, dev3")
         assert ran.has("scenario").out.count("UNDONE") == 1
-        assert "2 scenarios passed" in ran.out or "1 scenario passed, 1 failed" in ran.out
+        assert "2 scenarios passed" in ran.out or re.search("1 scenario passed, (1 failed|0 failed, 1 error)", ran.out)
 
     def test_and_after_ctrl_c(self, own: Suite) -> None:
         own.scenario(UNDO, BLOCK, "        When the user presses Ctrl-C\n").scenario(BLOCK, name="never")
@@ -486,5 +491,4 @@ class TestUndo:
             "    context.fleet.when_undone('the moon', lambda: 1 / 0)\n",
         )
         ran = suite.scenario(UNDO, BLOCK, "        When I promise too much\n").run(status=1)
-        ran.has("could not undo: the moon: ZeroDivisionError", "1 scenario")
-        assert "1 scenario passed" not in ran.out
+        ran.has("could not undo: the moon: ZeroDivisionError", "0 scenarios passed, 0 failed, 1 hook_error")

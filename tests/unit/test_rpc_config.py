@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mco_rpc.config import client_settings, node_settings, parse_yaml, read_yaml, read_yaml_mapping, redacted
+from mco_rpc.config import client_settings, node_settings, redacted
 from mco_rpc.errors import ConfigError
+from mco_rpc.yaml_text import parse_yaml, read_yaml, read_yaml_mapping
 
 NODE = {"MCO_IDENTITY": "web1"}
 

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the README and docs/ say is so: examples can be parsed, links lead somewhere, tables agree with the code."""
+
+from __future__ import annotations
+
+import ast
+import compileall
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+import yaml
+from behave.configuration import Configuration
+from behave.parser import parse_feature
+
+from mco_client.cli import exits
+from mco_client.cli.app import App
+from mco_client.cli.main import mco
+from mco_node.main import _parser
+from mco_rpc import messages, names
+from mco_rpc.config import client_settings, node_settings
+from mco_rpc.filters import Filter
+from mco_rpc.status import Status
+
+from ..docs_examples import ROOT, Block, difference, of_kind, page, pages, words
+
+PAGES = pages()
+CONSOLE = [block for made in PAGES for block in made.blocks if block.language == "console"]
+# What a page may tell to type beside our own commands.
+OTHERS = {"rabbitmqctl", "scp", "mkdir", "printf", "iptables", "pkill"}
+LANGUAGES = {"console", "gherkin", "python", "yaml", "ini", "ruby", "text", ""}
+_LINK = re.compile(r"(?<!\\)!?\[[^\]]*\]\(([^)\s]+)\)")
+_REFERENCE = ROOT / "docs" / "reference"
+
+
+def named(blocks: list[Block]) -> list[Any]:
+    return [pytest.param(block, id=block.where) for block in blocks]
+
+
+class TestCommands:
+    @pytest.mark.parametrize("block", named(CONSOLE))
+    def test_each_can_be_parsed(self, block: Block) -> None:
+        commands = block.commands()
+        assert commands, f"{block.where}: no command"
+        for command in commands:
+            for line in command.line.split(" | "):
+                _parse(words(re.sub(r"\s>\s.*", "", line)), block.where)
+
+    def test_a_wrong_one_is_seen(self) -> None:
+        with pytest.raises(click.UsageError):
+            _parse(words("sudo mco lab run firewall -- mco ping --no-such-option"), "here")
+        with pytest.raises(AssertionError, match="frobnicate"):
+            _parse(["frobnicate"], "here")
+
+
+def _parse(command: list[str], where: str) -> None:
+    """Let a command's own parser read it, and the one of the command in it."""
+    program, arguments = Path(command[0]).name, command[1:]
+    if program == "mco":
+        at = arguments.index("--") if "--" in arguments else len(arguments)
+        _parse_mco(arguments)
+        if inner := arguments[at + 1 :]:
+            _parse(inner, where)
+    elif program == "mco-node":
+        _parser().parse_args(arguments)
+    elif program == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(arguments) <= set(targets), f"{where}: make {arguments}"
+    elif program == "behave":
+        Configuration([*arguments], load_config=False)
+    else:
+        assert program in OTHERS, f"{where}: {program} is not a command that is known here"
+
+
+def _parse_mco(arguments: list[str]) -> None:
+    context = mco.make_context("mco", arguments, obj=App())
+    command: click.Command = mco
+    while isinstance(command, click.Group):
+        rest = [*getattr(context, "_protected_args", ()), *context.args]  # click 8 keeps the first word apart
+        name, found, rest = command.resolve_command(context, rest)
+        assert found is not None
+        command = found
+        context = command.make_context(name, list(rest), parent=context)
+
+
+class TestBlocks:
+    @pytest.mark.parametrize("made", [pytest.param(made, id=made.name) for made in PAGES])
+    def test_each_names_a_language_that_is_looked_at(self, made: Any) -> None:
+        assert {block.language for block in made.blocks} <= LANGUAGES
+        # A block that the reader of these tests does not see would be checked by nobody.
+        assert len(made.blocks) * 2 == made.path.read_text().count("```")
+
+    @pytest.mark.parametrize("block", named(list(of_kind("yaml"))))
+    def test_yaml_is_yaml(self, block: Block) -> None:
+        assert isinstance(yaml.safe_load(block.text), dict)
+
+    @pytest.mark.parametrize("block", named(list(of_kind("python"))))
+    def test_python_is_python(self, block: Block, tmp_path: Path) -> None:
+        file = tmp_path / "example.py"
+        file.write_text(block.text)
+        assert compileall.compile_file(file, quiet=1)
+
+    @pytest.mark.parametrize("block", named(list(of_kind("gherkin"))))
+    def test_gherkin_is_gherkin(self, block: Block) -> None:
+        assert parse_feature(block.text).scenarios
+
+    @pytest.mark.parametrize(
+        "block", named([block for block in of_kind("yaml") if block.file.endswith(("node.yaml", "client.yaml"))])
+    )
+    def test_settings_are_settings(self, block: Block, tmp_path: Path) -> None:
+        file = tmp_path / "settings.yaml"
+        file.write_text(block.text)
+        (node_settings if block.file.endswith("node.yaml") else client_settings)(file, {})
+
+    def test_the_readme_shows_the_seeds_feature(self) -> None:
+        shown = next(block.text for block in page(ROOT / "README.md").blocks if block.language == "gherkin")
+        real = (ROOT / "features/firewall.feature").read_text()
+        sentences = [line.strip() for line in shown.splitlines() if line.strip()]
+        assert sentences == [line.strip() for line in real.splitlines() if line.strip() in sentences][: len(sentences)]
+
+
+class TestLinks:
+    @pytest.mark.parametrize("made", [pytest.param(made, id=made.name) for made in PAGES])
+    def test_each_leads_somewhere(self, made: Any) -> None:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", made.path.read_text(), flags=re.DOTALL)
+        for target in _LINK.findall(text):
+            if target.startswith(("http://", "https://")):
+                continue
+            file, _, anchor = target.partition("#")
+            path = (made.path.parent / file).resolve() if file else made.path
+            assert path.exists(), f"{made.name}: {target}"
+            if anchor:
+                assert anchor in _anchors(path), f"{made.name}: {target}"
+
+
+def _anchors(path: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+class TestReference:
+    def test_generated_pages_are_current(self) -> None:
+        program = [sys.executable, str(ROOT / "tools/reference.py"), "--check"]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @pytest.mark.parametrize(
+        ("heading", "kind"), [("Request", messages.Request), ("Reply", messages.Reply), ("Event", messages.Event)]
+    )
+    def test_the_wire_page_has_every_field(self, heading: str, kind: type[msgspec.Struct]) -> None:
+        rows = _table(_REFERENCE / "wire.md", heading)
+        fields = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+        assert fields == {"kind", *kind.__struct_fields__}
+
+    def test_the_wire_page_has_every_part_of_a_filter(self) -> None:
+        said = re.search(r"A filter has the fields (.*?), all arrays", (_REFERENCE / "wire.md").read_text())
+        assert said
+        assert re.findall(r"`(\w+)`", said[1]) == list(Filter.__struct_fields__)
+
+    def test_the_wire_page_has_every_exchange_and_status(self) -> None:
+        exchanges = [row[0].strip("`") for row in _table(_REFERENCE / "wire.md", "Exchanges")]
+        assert exchanges == [names.exchange("mcollective", kind) for kind in names.EXCHANGE_KINDS]
+        statuses = [(int(row[0]), row[1]) for row in _table(_REFERENCE / "wire.md", "Status codes")]
+        assert statuses == [(int(status), status.text) for status in Status]
+
+    def test_the_exit_codes_are_those_of_the_program(self) -> None:
+        said = {int(row[0]) for row in _table(_REFERENCE / "exit-codes.md", "mco")}
+        assert said == {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
+
+
+def _table(path: Path, heading: str) -> list[list[str]]:
+    """Return the rows of the first table below a heading."""
+    section = re.split(rf"^## {re.escape(heading)}$", path.read_text(), flags=re.MULTILINE)[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]]
+
+
+class TestSteps:
+    def test_the_page_has_every_step_and_an_example_that_only_it_understands(self) -> None:
+        # A process of its own: behave keeps one registry of steps for a whole process.
+        done = subprocess.run(
+            [sys.executable, "-c", _STEPS_PROGRAM], capture_output=True, text=True, check=False, cwd=ROOT
+        )
+        assert done.returncode == 0, done.stderr
+        known = {tuple(line.split("\t")) for line in done.stdout.splitlines() if line.startswith("step\t")}
+        text = (_REFERENCE / "steps.md").read_text()
+        rows = re.findall(r"^\| `(Given|When|Then) (.*?)` \| `(Given|When|Then) (.*?)` \|$", text, re.MULTILINE)
+        assert {("step", kind.lower(), pattern) for kind, pattern, _, _ in rows} == known
+        program = _STEPS_PROGRAM + _MATCH_PROGRAM
+        sentences = "\n".join(f"{kind.lower()}\t{sentence}" for _, _, kind, sentence in rows)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT, input=sentences
+        )
+        matched = [line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("match\t")]
+        assert matched == [[pattern] for _, pattern, _, _ in rows], done.stderr
+
+
+_STEPS_PROGRAM = """
+from behave.runner import the_step_registry as registry
+from behave.runner_util import exec_file
+from behave.step_registry import setup_step_decorators
+from mco_client.bdd.runner import _bundled_steps
+for file in _bundled_steps():
+    made = {}
+    setup_step_decorators(made, registry)
+    exec_file(str(file), made)
+import behave.step_registry
+registry = behave.step_registry.registry if not any(registry.steps.values()) else registry
+for kind, matchers in registry.steps.items():
+    for matcher in matchers:
+        print("step", kind, matcher.pattern, sep="\\t")
+"""
+_MATCH_PROGRAM = """
+import sys
+for line in sys.stdin.read().splitlines():
+    kind, sentence = line.split("\\t")
+    print("match", *(m.pattern for m in registry.steps[kind] if m.match(sentence)), sep="\\t")
+"""
+
+
+class TestTroubleshooting:
+    HEADINGS = re.findall(
+        r"^### `(.*)`$", (ROOT / "docs/guides/troubleshooting.md").read_text("utf-8"), re.MULTILINE
+    )
+
+    @pytest.mark.parametrize("heading", HEADINGS)
+    def test_each_message_is_one_of_the_programs(self, heading: str) -> None:
+        pieces = [piece for piece in heading.split("…") if len(piece.strip(" :;,.'")) > 2]
+        assert pieces, f"nothing but placeholders: {heading}"
+        for piece in pieces:
+            assert any(piece in text for text in _texts()), f"no text in the code has: {piece!r}"
+
+    def test_a_message_that_nobody_prints_is_seen(self) -> None:
+        assert not any("this is no message of ours" in text for text in _texts())
+
+
+@cache
+def _texts() -> frozenset[str]:
+    """Return every text in the code, what is put into it as a null character, adjacent texts joined."""
+    found = set()
+    for folder in ("mco_rpc", "mco_client", "node", "agents", "lab"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for tree in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+                    found.add(tree.value)
+                elif isinstance(tree, ast.JoinedStr):
+                    parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in tree.values]
+                    found.add("".join(map(str, parts)))
+    return frozenset(found)
+
+
+class TestDifference:
+    SHOWN = ("first", "...", "took 1.5 ms", "last")
+
+    def test_what_varies_may_vary(self) -> None:
+        assert difference(self.SHOWN, "first\nanything\n\ntook 27.1 ms\nlast\n") is None
+
+    @pytest.mark.parametrize(
+        "printed", ["", "first\ntook 1.5 ms\n", "second\ntook 1.5 ms\nlast\n", "first\ntook 1.5 ms\nlast\nmore\n"]
+    )
+    def test_what_is_shown_must_be_printed(self, printed: str) -> None:
+        assert difference(self.SHOWN, printed) is not None
+
+    def test_without_dots_nothing_more_may_be_printed(self) -> None:
+        assert difference(("one",), "one\n") is None
+        assert difference(("one",), "one\ntwo\n") is not None
