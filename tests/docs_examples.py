@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 _FENCE = re.compile(
-    r"^(?:<!-- (?P<mark>(?:file|run): [^\n]*?) -->\n)?(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
+    r"^(?:<!-- (?P<mark>(?:file|run): [^\n]*?) -->\n)?(?P<indent> *)"
+    r"```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 # What differs between two runs: times, threads, processes, where a step is defined.

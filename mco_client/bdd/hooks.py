@@ -10,6 +10,7 @@ from mco_client.bdd.fleet import Fleet
 from mco_client.bdd.session import MEMORY, Options, Session
 from mco_client.bdd.signals import uninterrupted
 from mco_client.text import safe
+from mco_rpc.errors import ExpectationFailed
 
 NEEDS_LAB, NEEDS_TRAFFIC = "lab", "real_traffic"
 _FIRST_LINE = (
@@ -51,9 +52,14 @@ def before_scenario(context: Any, scenario: Any) -> None:
 
 def after_scenario(context: Any, _scenario: Any) -> None:
     """Take back what the scenario changed; what cannot be taken back fails it."""
-    with uninterrupted():
-        for what in context.fleet.undo():
-            print(f"UNDONE {safe(what)}")
+    with uninterrupted() as came:
+        try:
+            for what in context.fleet.undo():
+                print(f"UNDONE {safe(what)}")
+        except ExpectationFailed as e:
+            if came:  # behave tells only of the interruption then
+                print(f"NOT UNDONE {safe(e)}")
+            raise
 
 
 def after_all(context: Any) -> None:

@@ -21,14 +21,16 @@ def term_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and TERM inside; one that came is delivered at the end."""
+def uninterrupted() -> Iterator[list[int]]:
+    """Hold back Ctrl-C and TERM inside, yielding those that came; they are delivered at the end, whatever that is."""
     came: list[int] = []
     held = {number: lambda n, _: came.append(n) for number in (signal.SIGINT, signal.SIGTERM)}
-    with _handlers(held):
-        yield
-    if came:
-        raise KeyboardInterrupt
+    try:
+        with _handlers(held):
+            yield came
+    finally:
+        if came:
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

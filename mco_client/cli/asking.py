@@ -11,7 +11,7 @@ from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean
 
 # For an explanation only: who could give it has been asked once already.
-_LOOK_AGAIN_S = 0.5
+_LOOK_AGAIN_S = 1.0
 
 
 def client(
@@ -50,7 +50,8 @@ def nobody(connection: Connection, node_filter: Filter) -> str:
 
 def _absence(asking: RpcClient) -> str:
     """Return why nobody was discovered: because nobody has the agent, if somebody offers others."""
-    other = RpcClient("rpcutil", asking.connection, discovery_timeout_s=min(asking.discovery_timeout_s, _LOOK_AGAIN_S))
+    patience_s = min(asking.discovery_timeout_s, _LOOK_AGAIN_S)
+    other = RpcClient("rpcutil", asking.connection, timeout_s=patience_s, discovery_timeout_s=patience_s)
     other.add_filter(asking.filter)
     for node in other.discover(limit=1) if asking.agent != other.agent else ():
         told = other.agent_inventory().by_node().get(node)

@@ -20,6 +20,9 @@ class BroadcastDiscovery:
 
     def discover(self, node_filter: Filter, limit: int | None, timeout_s: float) -> Discovered:
         """Return who answers before ``discovery_window_s`` passes without a new answer, or ``timeout_s`` in all."""
+        named = set(node_filter.identities)
+        if named and not any(name.startswith("/") for name in named):
+            limit = min(limit or len(named), len(named))  # nobody else can match: no need to wait for more
         call = Call(
             self._connection,
             AGENT,

@@ -62,12 +62,13 @@ class Holder(Agent):
             while endless.read(1):
                 pass
 
-    @action("Print 10 MB, to Python's and to the process's own stdout")
-    def shout(self):
+    @action("Print 10 MB, and what the caller says", inputs={"text": Input("string", "what")})
+    def shout(self, text):
         print("x" * 10_000_000)
         for _ in range(100):
             print("y" * 1000)
-        return {}
+        print(text, end="")
+        raise OSError(text)
 '''
 
 
@@ -440,9 +441,9 @@ class TestStart:
         daemon = fleet.start().await_ready()
 
         # When an agent prints a lot, and a caller asks for odd names
-        fleet.client("holder", "web1").shout().require_ok()
-        client = fleet.client("rpcutil", "web1")
         forged = "x\n2026-01-31T12:00:00+0000 INFO all is well\x1b[2J"
+        assert fleet.client("holder", "web1").shout(text=forged)[0].status == Status.UNKNOWN_ERROR
+        client = fleet.client("rpcutil", "web1")
         assert client.get_fact(fact=forged).require_ok()
         assert client.call(forged)[0].status == Status.UNKNOWN_ACTION
         daemon.process.terminate()
@@ -577,11 +578,11 @@ class TestLeaving:
         assert daemon.status() == EXIT_OK
 
 
+# They share a broker that they stop and start, so they stay on one worker when the tests run in parallel.
+@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("daemon")
 class TestBroker:
     """A broker that is not there, and one that goes and comes."""
-
-    # One broker of their own, so they stay on one worker when the tests run in parallel.
-    pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("daemon")]
 
     def test_down_at_start(self, own_fleet: Fleet, own_broker: Broker) -> None:
         # Given a broker that does not run

@@ -31,6 +31,9 @@ BLOCK = "        When I block the load balancer\n"
 BLOCKED = "        Then traffic from the load balancer should be blocked\n"
 UNBLOCKED = "        Then traffic from the load balancer should be unblocked\n"
 OWN_STEPS = '''\
+import os
+import signal
+
 from behave import given, step, then, when
 from mco_rpc.errors import BrokerUnreachable
 
@@ -41,6 +44,21 @@ def die(context):
 @when("the user presses Ctrl-C")
 def interrupt(context):
     raise KeyboardInterrupt
+
+@when("somebody ends the run")
+def end(context):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+@when("the undoing will be interrupted by {name}")
+def interrupt_undo(context, name):
+    def undo():
+        os.kill(os.getpid(), getattr(signal, name))
+        return "an interrupted undo"
+    context.fleet.when_undone("it", undo)
+
+@when("the undoing will fail")
+def fail_undo(context):
+    context.fleet.when_undone("the moon", lambda: 1 / 0)
 
 @when("the broker is gone")
 def gone(context):
@@ -467,10 +485,26 @@ class TestUndo:
         assert ran.has("scenario").out.count("UNDONE") == 1
         assert "2 scenarios passed" in ran.out or re.search("1 scenario passed, (1 failed|0 failed, 1 error)", ran.out)
 
-    def test_and_after_ctrl_c(self, own: Suite) -> None:
-        own.scenario(UNDO, BLOCK, "        When the user presses Ctrl-C\n").scenario(BLOCK, name="never")
+    @pytest.mark.parametrize("end", ["the user presses Ctrl-C", "somebody ends the run"])
+    def test_and_when_the_run_is_ended(self, own: Suite, end: str) -> None:
+        own.scenario(UNDO, BLOCK, f"        When {end}\n").scenario(BLOCK, name="never")
         ran = own.run(status=1)
         ran.has("UNDONE unblock 192.168.1.1 on dev1, dev2, dev3", "1 untested")
+
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+    def test_an_undo_is_not_cut_short_and_ends_the_run(self, own: Suite, name: str) -> None:
+        # Given something that is put back first, and in the middle of it somebody loses patience
+        own.scenario(UNDO, BLOCK, f"        When the undoing will be interrupted by {name}\n")
+        own.scenario(BLOCK, name="never")
+        # Then all is put back, and nothing else is begun
+        own.run(status=1).has("UNDONE an interrupted undo\nUNDONE unblock 192.168.1.1 on dev1", "1 untested")
+
+    def test_an_undo_that_is_interrupted_and_fails_is_told_and_ends_the_run(self, own: Suite) -> None:
+        steps = ("the undoing will be interrupted by SIGINT", "the undoing will fail")
+        own.scenario(UNDO, BLOCK, *(f"        When {step}\n" for step in steps)).scenario(BLOCK, name="never")
+        ran = own.run(status=1)
+        ran.has("NOT UNDONE could not undo: the moon: ZeroDivisionError", "HOOK-ERROR in after_scenario: Keyb")
+        ran.has("1 untested")
 
     def test_only_if_that_was_asked_for(self, suite: Suite) -> None:
         ran = suite.scenario(BLOCK).scenario(BLOCKED, name="two").run(status=0)
@@ -481,14 +515,7 @@ class TestUndo:
             "ASSERT FAILED: this scenario has changed something already, and nobody noted how it was"
         )
 
-    def test_an_undo_that_fails_fails_the_scenario(self, suite: Suite) -> None:
+    def test_an_undo_that_fails_fails_the_scenario(self, own: Suite) -> None:
         # Given a suite whose step promises to put something back, and cannot
-        suite.write(
-            "steps/own.py",
-            "from behave import when\n"
-            "@when('I promise too much')\n"
-            "def promise(context):\n"
-            "    context.fleet.when_undone('the moon', lambda: 1 / 0)\n",
-        )
-        ran = suite.scenario(UNDO, BLOCK, "        When I promise too much\n").run(status=1)
+        ran = own.scenario(UNDO, BLOCK, "        When the undoing will fail\n").run(status=1)
         ran.has("could not undo: the moon: ZeroDivisionError", "0 scenarios passed, 0 failed, 1 hook_error")

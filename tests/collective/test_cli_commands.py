@@ -29,7 +29,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 EVERYBODY = ["db1", "web1", "web2", "web10"]
 SETTINGS = ClientSettings(
-    connector="memory", caller="operator", discovery_window_s=0.1, discovery_timeout_s=0.4, timeout_s=5.0
+    connector="memory", caller="operator", discovery_window_s=0.25, discovery_timeout_s=20.0, timeout_s=20.0
 )
 
 AGENTS = '''
@@ -159,19 +159,19 @@ def test_ping_as_json_has_results_and_statistics(mco: Mco) -> None:
 
 
 def test_a_ping_that_nobody_answers_has_a_status_of_its_own(mco: Mco) -> None:
-    ran = mco("ping -F country=it")
+    ran = mco("ping -F country=it --dt 0.4")
     assert ran == Ran(
         4,
         "",
         "mco: no node answered within 0.4 s for the filter: fact country=it; "
         "`mco find` names every node that answers\n",
     )
-    ran = mco("ping -j -F country=it")
+    ran = mco("ping -j -F country=it --dt 0.4")
     assert (ran.status, ran.json) == (4, {"results": [], "statistics": {"responses": 0, "unverified": {}}})
 
 
 def test_another_collective_is_another_fleet(mco: Mco) -> None:
-    ran = mco("ping -T other")
+    ran = mco("ping -T other --dt 0.4")
     assert ran.status == 4
     assert "do they run, are they in collective other, and do they trust key=operator?" in ran.err
 
@@ -183,7 +183,7 @@ def test_find_finds_nobody(mco: Mco) -> None:
     ran = mco("find -C nothing --dt 0.2")
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("mco: no node answered within 0.2 s for the filter: class=nothing;")
-    ran = mco("find -C nothing -j")
+    ran = mco("find -C nothing -j --dt 0.2")
     assert (ran.status, ran.json) == (1, [])
 
 
@@ -323,7 +323,7 @@ def test_everybody_failed(mco: Mco) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("rpc rpcutl ping", "mco: no node that offers agent 'rpcutl' was discovered, did you mean rpcutil?; "),
+        ("rpc rpcutl ping --dt 1", "mco: no node that offers agent 'rpcutl' was discovered, did you mean rpcutil?; "),
         ("rpc rpcutil pong", "mco: agent rpcutil has no action 'pong', did you mean ping?; it has agent_inventory"),
         (
             "rpc rpcutil get_fact",
@@ -334,8 +334,8 @@ def test_everybody_failed(mco: Mco) -> None:
         ("rpc iptables isblocked 'ipaddr=; rm -rf /'", "mco: iptables#isblocked: input ipaddr: '; rm -rf /' is not"),
         ("rpc rpcutil ping what", "mco: input 'what' cannot be understood: expected key=value"),
         ("rpc '#' ping", "mco: agent '#' cannot be used"),
-        ("rpc rpcutil ping -C nobody", "mco: no node answered within 0.4 s for the filter: class=nobody"),
-        ("rpc moody sulk -C nobody", "mco: no node answered within 0.4 s for the filter: class=nobody"),
+        ("rpc rpcutil ping -C nobody --dt 0.4", "mco: no node answered within 0.4 s for the filter: class=nobody"),
+        ("rpc moody sulk -C nobody --dt 0.4", "mco: no node answered within 0.4 s for the filter: class=nobody"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_sent(line: str, said: str, mco: Mco, fleet: MemoryFleet) -> None:
@@ -356,7 +356,7 @@ def test_mistakes_are_told_before_anything_is_sent(line: str, said: str, mco: Mc
 
 
 def test_an_unknown_agent_is_compared_with_what_a_node_offers(mco: Mco) -> None:
-    ran = mco("rpc iptabels block ipaddr=10.0.0.1 -I web1")
+    ran = mco("rpc iptabels block ipaddr=10.0.0.1 -I web1 --dt 1")
     assert ran.err == (
         "mco: no node that offers agent 'iptabels' was discovered, did you mean iptables?; "
         "web1 offers discovery, iptables, moody, rpcutil (filter: identity=web1)\n"

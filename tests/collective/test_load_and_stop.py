@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import threading
@@ -59,6 +60,29 @@ def test_the_same_request_on_many_threads_runs_once(collective: Any, caller: Any
         replies = caller.replies_to(request, 8)
         assert Counter(Status(reply.status).text for reply in replies) == {"ok": 1, "expired": 7}
         assert faulty.ran == expected
+
+
+def test_the_same_request_at_the_very_same_moment_runs_once(collective: Any, caller: Any, node: Node) -> None:
+    # Given a memory of requests in which two threads that look at the same time meet
+    class Meeting(set[str]):
+        meet = threading.Barrier(2)
+
+        def __contains__(self, request_id: object) -> bool:
+            is_known = super().__contains__(request_id)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.meet.wait(0.2)
+            return is_known
+
+    node._dispatcher._guard._seen = Meeting()
+
+    # When a request comes on two threads
+    request = caller.request("faulty", "count")
+    packet = caller.packet(request, "web1")
+    at_once(2, lambda: node.on_packet(packet))
+
+    # Then it runs once
+    replies = caller.replies_to(request, 2)
+    assert Counter(Status(reply.status).text for reply in replies) == {"ok": 1, "expired": 1}
 
 
 @pytest.mark.usefixtures("many_switches")

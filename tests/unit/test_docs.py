@@ -27,8 +27,7 @@ from mco_rpc import messages, names
 from mco_rpc.config import client_settings, node_settings
 from mco_rpc.filters import Filter
 from mco_rpc.status import Status
-
-from ..docs_examples import ROOT, Block, difference, of_kind, page, pages, words
+from tests.docs_examples import ROOT, Block, difference, of_kind, page, pages, words
 
 PAGES = pages()
 CONSOLE = [block for made in PAGES for block in made.blocks if block.language == "console"]
@@ -225,9 +224,7 @@ for line in sys.stdin.read().splitlines():
 
 
 class TestTroubleshooting:
-    HEADINGS = re.findall(
-        r"^### `(.*)`$", (ROOT / "docs/guides/troubleshooting.md").read_text("utf-8"), re.MULTILINE
-    )
+    HEADINGS = re.findall(r"^### `(.*)`$", (ROOT / "docs/guides/troubleshooting.md").read_text("utf-8"), re.MULTILINE)
 
     @pytest.mark.parametrize("heading", HEADINGS)
     def test_each_message_is_one_of_the_programs(self, heading: str) -> None:

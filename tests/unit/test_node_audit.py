@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +199,39 @@ def test_threads_do_not_mix_their_lines(file: Path, audit: JsonLinesAudit) -> No
 
     # Then all lines are whole
     assert len({record["request"] for record in records(file)}) == 800
+
+
+def test_no_record_is_lost_when_the_file_is_rotated_while_threads_keep_records(
+    file: Path, audit: JsonLinesAudit, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given threads that keep records all the time
+    def keep(thread: int) -> None:
+        for number in range(300):
+            audit.record({"request": f"{thread}-{number}"})
+
+    threads = [threading.Thread(target=keep, args=(number,)) for number in range(8)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+
+        # When the file is rotated again and again meanwhile
+        rotations = 0
+        while any(thread.is_alive() for thread in threads):
+            with contextlib.suppress(FileNotFoundError):
+                file.rename(file.with_suffix(f".{rotations}"))
+                rotations += 1
+    finally:
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
+
+    # Then every record is in one of the files, and no write failed
+    kept = [record["request"] for path in file.parent.iterdir() for record in records(path)]
+    assert rotations > 0
+    assert sorted(kept) == sorted(f"{thread}-{number}" for thread in range(8) for number in range(300))
+    assert caplog.text == ""
 
 
 def test_a_file_that_cannot_be_opened_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -47,6 +48,21 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         check=False,
         env={**own, **variables},
     )
+
+
+def test_an_error_of_the_system_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a disk on which nothing can be written
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "/etc/mco")
+
+    monkeypatch.setattr(keys, "generate", fail)
+    (tmp_path / "node.yaml").write_text("identity: web1\n")
+
+    # When something is to be written there, then that is said
+    assert main(["keygen", "--config", str(tmp_path / "node.yaml")]) == EXIT_CONFIG
+    assert capsys.readouterr().err == "mco-node: [Errno 30] Read-only file system: '/etc/mco'\n"
 
 
 def test_a_key_is_made_once(tmp_path: Path) -> None:
