@@ -13,6 +13,7 @@ import msgspec
 
 from mco_client.connection import LOST, REPLY, Connection
 from mco_client.results import Result, Results
+from mco_client.text import listed
 from mco_rpc import names
 from mco_rpc.connector import Packet
 from mco_rpc.errors import BrokerError, BrokerUnreachable, MessageError, SecurityError
@@ -220,8 +221,11 @@ class Call:
 
     def _cut_off(self, reason: object) -> BrokerError:
         answered = len(self._answers)
-        waited = f"{answered} answered" if self._targets is None else f"{answered} of {len(self._targets)} had answered"
+        if self._targets is None:
+            waited = f"{answered} had answered"
+        else:
+            unknown = listed(self._waiting())
+            waited = f"{answered} of {len(self._targets)} had answered; what became of it is unknown on {unknown}"
         return BrokerUnreachable(
-            f"{self._agent}#{self._action}: the connection was lost while replies were awaited ({waited}; what the "
-            f"others did is unknown): {reason}"
+            f"{self._agent}#{self._action}: the connection was lost while replies were awaited ({waited}): {reason}"
         )

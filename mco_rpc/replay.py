@@ -7,7 +7,7 @@ import heapq
 import threading
 from collections.abc import Callable
 
-from mco_rpc.errors import Expired
+from mco_rpc.errors import Expired, SecurityError
 from mco_rpc.messages import Request
 
 MAX_REMEMBERED = 200_000
@@ -39,7 +39,9 @@ class ReplayGuard:
         """Accept a request once.
 
         Raises:
-            Expired: it is too old, from the future, asks for too long a life, or came before.
+            Expired: it is too old, from the future, or asks for too long a life.
+            SecurityError: it came before. Whoever sent it again is not the caller, and no answer of his may
+                overtake the one that the caller waits for.
         """
         now = self._clock()
         age_s = now - request.sent_at
@@ -74,7 +76,7 @@ class ReplayGuard:
                 f"ask again in {self._forgotten_until - until:.1f} s or more"
             )
         if request.id in self._seen:
-            raise Expired("replayed: a request with this id was accepted before")
+            raise SecurityError("replayed: a request with this id was accepted before")
         if len(self._seen) >= MAX_REMEMBERED:
             raise Expired(f"{MAX_REMEMBERED} requests are remembered already; refusing more until some have expired")
         self._seen.add(request.id)

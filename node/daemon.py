@@ -25,6 +25,7 @@ from mco_rpc.schema import AgentSchema
 from mco_rpc.security import Security
 
 from . import authorization
+from .answers import Answers
 from .audit import Audit, JsonLinesAudit, MemoryAudit
 from .dispatch import Dispatcher
 from .facts import Facts, watch_classes, watch_facts
@@ -66,6 +67,14 @@ class Node:
         self._workers = Workers(settings.workers, settings.queue_limit)
         self._loaded = load(settings, self)
         self._schemas = {name: agent.schema() for name, agent in self._loaded.agents.items()}
+        self._answers = Answers(
+            collectives=settings.collectives,
+            security=security,
+            audit=self._audit,
+            send=lambda packet: connector.publish((packet,)),
+            max_body_bytes=settings.max_body_bytes,
+            clock=clock,
+        )
         self._dispatcher = Dispatcher(
             subject=self.subject,
             agents=self._loaded.agents,
@@ -73,11 +82,9 @@ class Node:
             security=security,
             guard=ReplayGuard(clock, settings.max_clock_skew_s, settings.max_ttl_s),
             authorization=authorization.make(settings.authorization),
-            audit=self._audit,
             workers=self._workers,
-            send=lambda packet: connector.publish((packet,)),
+            answers=self._answers,
             max_body_bytes=settings.max_body_bytes,
-            clock=clock,
         )
         self._refused_since: float | None = None
         self.is_connected = threading.Event()
@@ -121,15 +128,14 @@ class Node:
     def on_disconnected(self, reason: BrokerError) -> None:
         """Log why; give up only on an identity that stays taken."""
         self.is_connected.clear()
-        _log.error("%s; trying again", reason)
-        if not isinstance(reason, IdentityTaken):
-            self._refused_since = None
-            return
         now = time.monotonic()
-        self._refused_since = self._refused_since or now
-        if now - self._refused_since >= self._settings.identity_grace_s:
+        self._refused_since = (self._refused_since or now) if isinstance(reason, IdentityTaken) else None
+        if self._refused_since is not None and now - self._refused_since >= self._settings.identity_grace_s:
+            _log.error("%s; giving up after %g s", reason, self._settings.identity_grace_s)
             self.fatal = reason
             self.is_over.set()
+        else:
+            _log.error("%s; trying again", reason)
 
     def _publish_presence(self, state: str) -> None:
         for collective in self.collectives:
@@ -201,7 +207,7 @@ class Node:
             "threads": threading.active_count(),
             "hanging_actions": self._workers.lost,
             "inactive_agents": dict(self._loaded.inactive),
-            "counters": dict(self._dispatcher.counters),
+            "counters": dict(self._answers.counters),
         }
 
     def settings(self) -> Mapping[str, Any]:

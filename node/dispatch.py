@@ -3,19 +3,16 @@
 
 The rungs, in order: size, signature over the raw bytes, decoding, clock skew and time to live, replay,
 collective, filter, the action, its inputs, authorization, a bounded worker with a deadline, its outputs,
-the reply, the audit. No reply goes to a caller who is not authentic, or whose filter is for others.
+the audit, the reply. No reply goes to a caller who is not authentic, or whose filter is for others.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from mco_rpc import names
 from mco_rpc.agent import Agent, deadline
@@ -33,19 +30,18 @@ from mco_rpc.errors import (
     UnknownAction,
 )
 from mco_rpc.filters import Subject
-from mco_rpc.messages import Reply, Request, decode_request, encode
+from mco_rpc.messages import Request, decode_request
 from mco_rpc.replay import ReplayGuard
 from mco_rpc.schema import ActionSchema
 from mco_rpc.security import Security
 from mco_rpc.status import Status
 from mco_rpc.suggestion import did_you_mean
 
-from .audit import Audit
+from .answers import SHOWN, Answers
 from .authorization import Authorization
 from .workers import Busy, Job, Workers
 
 _log = logging.getLogger(__name__)
-_SHOWN = 128  # characters of a name from the network that are repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +61,7 @@ class Dispatcher:
     Args:
         subject: what filters are asked about, now.
         agents: the agents of this node by name.
-        send: publishes replies, from any thread.
-        clock: seconds since the epoch.
+        max_body_bytes: the largest message that is read.
     """
 
     def __init__(
@@ -78,11 +73,9 @@ class Dispatcher:
         security: Security,
         guard: ReplayGuard,
         authorization: Authorization,
-        audit: Audit,
         workers: Workers,
-        send: Callable[[Packet], None],
+        answers: Answers,
         max_body_bytes: int,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._subject = subject
         self._agents = agents
@@ -91,32 +84,33 @@ class Dispatcher:
         self._security = security
         self._guard = guard
         self._authorization = authorization
-        self._audit = audit
         self._workers = workers
-        self._send = send
+        self._answers = answers
         self._max_body_bytes = max_body_bytes
-        self._clock = clock
-        self.counters: Counter[str] = Counter()
 
     def receive(self, packet: Packet) -> None:
         """Take one message up the ladder; never raise."""
         arrived = time.monotonic()
-        self.counters["received"] += 1
+        self._answers.counters["received"] += 1
         try:
             request = self._authentic(packet)
         except (SecurityError, MessageError) as e:
-            self._reject(packet, e)
+            self._answers.reject(packet, e)
             return
         try:
             call = self._admit(request, arrived)
         except RequestError as e:
-            self._answer(request, arrived, e.status, str(e), e.data)
+            self._answers.give(request, arrived, e.status, str(e), e.data)
+        except SecurityError as e:
+            self._answers.reject(packet, e)
         except Exception as e:
             _log.exception("request %s: the ladder failed", request.id)
-            self._answer(request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {_said(e)}")
+            self._answers.give(
+                request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {_said(e)}"
+            )
         else:
             if call is None:
-                self.counters["filtered"] += 1
+                self._answers.counters["filtered"] += 1
             else:
                 self._hand_over(call)
 
@@ -143,7 +137,7 @@ class Dispatcher:
         agent = self._agents.get(request.agent)
         if agent is None:
             raise UnknownAction(
-                f"this node offers no agent {request.agent[:_SHOWN]!r}{did_you_mean(request.agent, self._agents)}"
+                f"this node offers no agent {request.agent[:SHOWN]!r}{did_you_mean(request.agent, self._agents)}"
             )
         schema = self._schemas[request.agent].action(request.action)
         data = schema.check_inputs(request.agent, request.data)
@@ -174,19 +168,19 @@ class Dispatcher:
                     start_by=call.arrived + request.ttl_s,
                     timeout_s=schema.timeout_s,
                     work=lambda until: self._work(call, until),
-                    on_timeout=lambda: self._answer(
+                    on_timeout=lambda: self._answers.give(
                         request,
                         call.arrived,
                         Status.TIMED_OUT,
                         f"{where} did not end within {schema.timeout_s:g} s",
                     ),
-                    on_late_start=lambda: self._answer(
+                    on_late_start=lambda: self._answers.give(
                         request,
                         call.arrived,
                         Expired.status,
                         f"{where} waited {request.ttl_s:g} s for a free worker and was not begun",
                     ),
-                    on_stop=lambda is_begun: self._answer(
+                    on_stop=lambda is_begun: self._answers.give(
                         request,
                         call.arrived,
                         Status.ABORTED,
@@ -197,7 +191,7 @@ class Dispatcher:
                 )
             )
         except Busy as e:
-            self._answer(request, call.arrived, Status.ABORTED, str(e))
+            self._answers.give(request, call.arrived, Status.ABORTED, str(e))
 
     def _work(self, call: _Call, until: float) -> Callable[[], None]:
         """Run the action and return the answer to give; the agent's every mistake is answered for."""
@@ -209,94 +203,7 @@ class Dispatcher:
         except BaseException as e:
             status, message, data = Status.UNKNOWN_ERROR, f"{where} failed: {type(e).__name__}: {_said(e)}", {}
             _log.exception("request %s: %s failed", request.id, where)
-        return lambda: self._answer(request, call.arrived, status, message, data)
-
-    def _answer(
-        self, request: Request, arrived: float, status: Status, message: str, data: Mapping[str, Any] | None = None
-    ) -> None:
-        ran_s = time.monotonic() - arrived
-        reply = Reply(
-            id=request.id,
-            collective=request.collective,
-            agent=request.agent[:_SHOWN],
-            action=request.action[:_SHOWN],
-            sender=self._security.principal,
-            sent_at=self._clock(),
-            status=int(status),
-            message=message[:4096],
-            data=dict(data or {}),
-            ran_s=round(ran_s, 6),
-        )
-        body, sent = self._encoded(reply)
-        outcome = Status(sent.status).text
-        self.counters[outcome] += 1
-        self._audit.record(
-            {
-                "time": reply.sent_at,
-                "request": request.id,
-                "caller": request.caller,
-                "sender": request.sender[:_SHOWN],
-                "collective": request.collective[:_SHOWN],
-                "agent": reply.agent,
-                "action": reply.action,
-                "data": request.data,
-                "status": int(sent.status),
-                "outcome": outcome,
-                "reason": sent.message,
-                "ran_s": reply.ran_s,
-            }
-        )
-        # Last: no answer without a record, and the thread that sends need not compete with this one.
-        if self._can_reply(request):
-            self._send(self._packet(request, request.reply_to or "", body))
-
-    def _can_reply(self, request: Request) -> bool:
-        """Say whether somebody waits, and whether it is the caller."""
-        return (
-            request.reply_to is not None
-            and request.collective in self._collectives
-            and names.is_reply_key_of(request.caller, request.reply_to)
-        )
-
-    def _encoded(self, reply: Reply) -> tuple[bytes, Reply]:
-        """Return the reply's bytes, and the reply: another one if this one cannot be sent."""
-        try:
-            body = encode(reply)
-            if len(body) <= self._max_body_bytes:
-                return body, reply
-            why = f"the reply has {len(body)} bytes; at most {self._max_body_bytes} can be sent"
-        except MessageError as e:
-            why = str(e)
-        instead = msgspec.structs.replace(
-            reply, status=int(Status.UNKNOWN_ERROR), message=f"{reply.agent}#{reply.action}: {why}", data={}
-        )
-        _log.error("request %s: %s", reply.id, why)
-        return encode(instead), instead
-
-    def _packet(self, request: Request, reply_to: str, body: bytes) -> Packet:
-        return Packet(
-            exchange=names.exchange(request.collective, names.REPLY),
-            key=reply_to,
-            body=body,
-            type="reply",
-            message_id=request.id,
-            correlation_id=request.id,
-            signer=self._security.signer,
-            signature=self._security.sign(body),
-        )
-
-    def _reject(self, packet: Packet, error: Exception) -> None:
-        self.counters["rejected"] += 1
-        _log.warning("message %.64r from key %.64r was rejected: %s", packet.message_id, packet.signer, error)
-        self._audit.record(
-            {
-                "time": self._clock(),
-                "request": packet.message_id[:128],
-                "signer": packet.signer[:128],
-                "outcome": "rejected",
-                "reason": str(error)[:1024],
-            }
-        )
+        return lambda: self._answers.give(request, call.arrived, status, message, data)
 
 
 def _outcome(call: _Call) -> tuple[Status, str, dict[str, Any]]:

@@ -18,15 +18,18 @@ _FIRST_LINE = (
     "Nothing real is touched; `mco demo` runs the same on real hosts."
 )
 
+# pika's errors are told once, in our words; who wants each request on the screen reads the node's own log.
+_QUIET = {"pika": logging.CRITICAL, "mco_node": logging.WARNING, "mco_rpc": logging.WARNING}
+
 
 def before_all(context: Any) -> None:
     """Begin the session that the options describe."""
     if "session" in context:  # a suite's own hook calls this one, and the runner did already
         return
     context.config.setup_logging()
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
-    for name in ("mco_node", "mco_rpc"):  # who wants each request on the screen asks the node's own log
-        logging.getLogger(name).setLevel(logging.WARNING)
+    context.loudness = {name: logging.getLogger(name).level for name in _QUIET}
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
     session = Session(Options.of(context.config.userdata))
     context.session = session
     announce(context.config)
@@ -66,6 +69,9 @@ def after_all(context: Any) -> None:
     """Leave the broker."""
     if "session" in context:
         context.session.close()
+    if "loudness" in context:
+        for name, level in context.loudness.items():
+            logging.getLogger(name).setLevel(level)
 
 
 # behave swallows what hooks print when they succeed, and these lines are for people.

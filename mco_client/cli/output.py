@@ -98,18 +98,24 @@ def result_dicts(results: Results) -> list[dict[str, Any]]:
 
 
 def say_failures(results: Results) -> None:
-    """Print who failed and why, who said nothing, and who is not there."""
+    """Print who failed and why, those with the same reason together, who said nothing, and who is not there."""
     of = len(results.expected)
+    alike: dict[tuple[str, ...], list[str]] = {}
     for result in sorted(results.failed, key=lambda result: natural(result.sender)):
         why = one_line(result.message, 1000) if result.message else "no reason given"
-        say(coloured(f"{safe(result.sender)}: {result.status_text}: {why}", "red"))
-        for name, seen in result.data.items():
-            say(indented(f"{one_line(name)}: {one_line(value(seen), 1000)}"))
+        data = [f"{one_line(name)}: {one_line(value(seen), 1000)}" for name, seen in result.data.items()]
+        alike.setdefault((f"{result.status_text}: {why}", *data), []).append(result.sender)
+    for (why, *data), nodes in alike.items():
+        say(coloured(f"{listed(nodes)}: {why}", "red"))
+        for text in data:
+            say(indented(text))
     if results.silent:
         say(
             coloured(f"no reply within {results.timeout_s:g} s from {len(results.silent)} of {of}: ", "red")
             + listed(results.silent)
         )
+    if results.lost:
+        say(coloured(f"went away after they were asked, {len(results.lost)} of {of}: ", "red") + listed(results.lost))
     if results.offline:
         say(coloured(f"offline, {len(results.offline)} of {of}: ", "red") + listed(results.offline))
 

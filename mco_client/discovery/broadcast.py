@@ -21,7 +21,8 @@ class BroadcastDiscovery:
     def discover(self, node_filter: Filter, limit: int | None, timeout_s: float) -> Discovered:
         """Return who answers before ``discovery_window_s`` passes without a new answer, or ``timeout_s`` in all."""
         named = set(node_filter.identities)
-        if named and not any(name.startswith("/") for name in named):
+        are_plain = bool(named) and not any(name.startswith("/") for name in named)
+        if are_plain:
             limit = min(limit or len(named), len(named))  # nobody else can match: no need to wait for more
         call = Call(
             self._connection,
@@ -37,4 +38,9 @@ class BroadcastDiscovery:
         nodes = sorted((result.sender for result in call if result.is_ok), key=natural)
         found = call.results()
         refused = {result.sender: f"{result.status_text}: {result.message}" for result in found.failed}
-        return Discovered(tuple(nodes[:limit]), {**found.unverified, **refused})
+        # Whoever answers in the place of those that were named has ended the wait for them.
+        strangers = {
+            name: "it is not one of those that were named" for name in nodes if are_plain and name not in named
+        }
+        nodes = [name for name in nodes if name not in strangers]
+        return Discovered(tuple(nodes[:limit]), {**found.unverified, **refused, **strangers})

@@ -11,9 +11,12 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pika
+import pika.exceptions
 import pytest
 
 from mco_lab.broker import Broker
@@ -23,6 +26,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
 RABBITMQCTL = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
 HOST = "root@web1.example.net:"
+USERS = ("nodes:PASSWORD1", "callers:PASSWORD2")
 
 
 class Reader:
@@ -146,9 +150,39 @@ def test_the_readme_and_the_security_page_typed_as_they_stand(reader: Reader) ->
     node.write_text(node.read_text().replace("mco:PASSWORD@", "nodes:PASSWORD1@"))
     client.write_text(client.read_text().replace("mco:PASSWORD@", "callers:PASSWORD2@"))
     reader.start_daemon()
-    # Then everything goes on, and a host cannot ask
-    asked = reader.type(["mco", "ping"])
-    assert asked.returncode == 0, asked.stdout
-    url = reader.here("amqp://nodes:PASSWORD1@broker.example.net:5672/mco")
-    posed = reader.type(["mco", "ping"], MCO_BROKERS=url)
+    # Then everything goes on
+    for command in ("mco ping", "mco rpc rpcutil ping"):
+        asked = reader.type(words(command))
+        assert asked.returncode == 0, asked.stdout
+    # And a host can neither ask nor listen to replies, and who asks cannot pose as a host
+    host, caller = (reader.here(f"amqp://{who}@broker.example.net:5672/mco") for who in USERS)
+    posed = reader.type(["mco", "ping"], MCO_BROKERS=host)
     assert (posed.returncode, "refused: ACCESS_REFUSED" in posed.stdout) == (1, True), posed.stdout
+    for exchange, is_refused in (("broadcast", True), ("node", True), ("reply", False), ("event", False)):
+        assert (
+            refuses(host, lambda channel, to=exchange: channel.basic_publish(f"mcollective.{to}", "x", b""))
+            is is_refused
+        )
+        assert refuses(host, lambda channel, to=exchange: bind(channel, "mco.node.x", to)) is not is_refused
+    assert refuses(host, lambda channel: channel.queue_declare("mco.reply.alice.x", exclusive=True))
+    assert refuses(caller, lambda channel: channel.queue_declare("mco.node.x", exclusive=True))
+    assert refuses(caller, lambda channel: channel.basic_publish("mcollective.reply", "alice.x", b""))
+
+
+def bind(channel: Any, queue: str, exchange: str) -> None:
+    channel.queue_declare(queue, exclusive=True)
+    channel.queue_bind(queue, f"mcollective.{exchange}", "x")
+
+
+def refuses(url: str, act: Callable[[Any], object]) -> bool:
+    """Say whether the broker refuses what is done on a channel, for want of rights."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        channel = connection.channel()
+        act(channel)
+        channel.basic_qos(prefetch_count=1)  # answered after what was published before has been judged
+    except pika.exceptions.ChannelClosedByBroker as e:
+        return e.reply_code == 403
+    finally:
+        connection.close()
+    return False

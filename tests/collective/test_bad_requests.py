@@ -379,20 +379,20 @@ class TestWrongTime:
         assert caller.reply_to(request).data == {"number": 1}
 
         # When the same bytes come again, at once and for as long as they would be accepted
-        for count, wait_s in enumerate((0.0, 5.0, 5.0, 10.0), start=2):
+        for wait_s in (0.0, 5.0, 5.0, 10.0):
             collective.clock.advance(wait_s)
             caller.connector.publish([packet])
 
-            # Then they are refused, and that is audited
-            replies = caller.replies_to(request, count)
-            assert replies[-1].status == Status.EXPIRED
-            assert replies[-1].message == "replayed: a request with this id was accepted before"
-        assert [record["outcome"] for record in collective.records(request, count=5)] == ["ok", *["expired"] * 4]
+        # Then they are refused without an answer, which could overtake the true one, and that is audited
+        records = collective.records(request, count=5)
+        assert [record["outcome"] for record in records] == ["ok", *["rejected"] * 4]
+        assert records[-1]["reason"] == "replayed: a request with this id was accepted before"
+        assert len(caller.replies_to(request, 1)) == 1
 
         # When they come after that, they are too old
         collective.clock.advance(1.0)
         caller.connector.publish([packet])
-        assert caller.replies_to(request, 6)[-1].message.startswith("expired: sent 21.0 s ago")
+        assert caller.replies_to(request, 2)[-1].message.startswith("expired: sent 21.0 s ago")
         assert node.agent("faulty").ran == 1  # type: ignore[attr-defined]
 
     def test_replayed_after_a_restart(self, collective: Any, caller: Any, node: Node) -> None:

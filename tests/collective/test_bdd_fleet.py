@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,6 +115,15 @@ class TestTargets:
             DiscoveryError, match=r"answers to the discovery were not believed: dev3 \(unknown key 'dev3'"
         ):
             Fleet(Session(Options(), connection)).discover()
+
+    def test_a_node_whose_clock_is_wrong_is_not_passed_over(
+        self, fleet: Fleet, nodes: MemoryFleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a node that refuses what is, by its clock, from tomorrow
+        guard = nodes.nodes["dev2"]._dispatcher._guard
+        monkeypatch.setattr(guard, "_clock", lambda: time.time() - 86400)
+        with pytest.raises(DiscoveryError, match=r"not believed: dev2 \(expired: clock skew: .* set both clocks"):
+            fleet.discover()
 
     def test_a_node_without_the_agent_is_not_passed_over(self, fleet: Fleet, nodes: MemoryFleet) -> None:
         nodes.stop("dev2")

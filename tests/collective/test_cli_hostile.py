@@ -452,5 +452,5 @@ def test_a_broker_that_goes_away_in_the_middle_is_an_error(
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith(
         "mco: toy#play: the connection was lost while replies were awaited (0 of 1 had answered; "
-        "what the others did is unknown)"
+        "what became of it is unknown on "
     )

@@ -277,6 +277,15 @@ class TestBelief:
         found = BroadcastDiscovery(world.connection).discover(Filter(), None, LONG_S)
         assert (found.nodes, found.unverified) == (("good",), {"odd": "aborted: busy"})
 
+    def test_a_node_that_answers_in_the_place_of_one_that_was_named_is_not_taken_for_it(self, world: World) -> None:
+        # Given a node that does not care whom a discovery names, and is quicker than the one that is
+        world.fleet.stop("good")
+        world.node(lambda node, request: [node.reply(request)])
+        world.client.identity_filter("good")
+        assert world.client.discover() == []
+        with pytest.raises(DiscoveryError, match=r"not believed: odd \(it is not one of those that were named\)"):
+            world.client.require_discovered()
+
     def test_more_answers_than_the_limit_are_not_taken(self, world: World) -> None:
         found = BroadcastDiscovery(world.connection).discover(Filter(), 0, LONG_S)
         assert found.nodes == ()

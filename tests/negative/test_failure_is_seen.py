@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mco_lab import requirements
 from mco_lab.lab import Lab
@@ -117,7 +118,9 @@ def test_a_node_that_only_claims_to_have_blocked(suite: Suite, node: str) -> Non
 
 @pytest.mark.parametrize("node", NODES)
 def test_one_of_three_is_not_blocked_any_more(suite: Suite, node: str) -> None:
-    steps = BLOCK.replace("        Then", f'        And somebody empties the packet filter of "{node}"\n        Then', 1)
+    steps = BLOCK.replace(
+        "        Then", f'        And somebody empties the packet filter of "{node}"\n        Then', 1
+    )
     ran = suite.run(steps)
     ran.assert_failed_with(f"iptables#isblocked: not blocked on 1 of 3: {node}")
 
@@ -148,6 +151,30 @@ def test_a_node_killed_before_the_call_is_known_to_be_offline(suite: Suite) -> N
     # The broker may need a moment to see that the connection is gone.
     ran.assert_failed_with("iptables#block: ", ", 1 of 3: dev2")
     assert "offline" in ran.output or "went away after they were asked" in ran.output
+
+
+def test_a_node_that_is_gone_before_the_discovery_is_missed_by_name(suite: Suite) -> None:
+    # Given a feature that says who must be there: a discovery alone cannot know whom it did not find
+    background = BACKGROUND.replace("    And I want to pre-discover the nodes to manage\n", "")
+    table = "".join(f"            | {name} |\n" for name in ("node", *NODES))
+    ran = suite.run(
+        '        When the node on "dev2" is killed\n        Then exactly these nodes should be discovered\n'
+        + table + BLOCK, background,
+    )  # fmt: skip
+    ran.assert_failed_with("not discovered, 1 of 3: dev2")
+    assert suite.blocked_on() == []
+
+
+def test_a_node_whose_key_is_not_trusted_keeps_the_others_from_being_judged(suite: Suite, tmp_path: Path) -> None:
+    # Given a caller who does not know the key of one node
+    config = yaml.safe_load(suite.lab.client_config.read_text())
+    trusted = shutil.copytree(config["trusted_nodes"], tmp_path / "trusted")
+    (trusted / "dev2.pub").unlink()
+    (tmp_path / "client.yaml").write_text(yaml.safe_dump({**config, "trusted_nodes": str(trusted)}))
+    # Then the two others, whom it believes, are not taken for the fleet
+    ran = suite.run(BLOCK, BACKGROUND, "-D", f"config={tmp_path}/client.yaml")
+    ran.assert_failed_with("could not judge: answers to the discovery were not believed: dev2 (unknown key 'dev2'")
+    assert suite.blocked_on() == []
 
 
 def test_a_node_killed_while_it_works_is_named(suite: Suite) -> None:

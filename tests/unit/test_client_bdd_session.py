@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +133,16 @@ class TestHooks:
         context = SimpleNamespace(fleet=SimpleNamespace(undo=lambda: ["x\x1b[2J", "y"]))
         hooks.after_scenario(context, None)
         assert capsys.readouterr().out == "UNDONE x\\x1b[2J\nUNDONE y\n"
+
+    def test_a_run_is_quiet_and_leaves_the_logs_as_they_were(self) -> None:
+        loggers = [logging.getLogger(name) for name in ("pika", "mco_node", "mco_rpc")]
+        before = [logger.level for logger in loggers]
+        context = _Context(userdata={"connector": "memory"})
+        hooks.before_all(context)
+        assert all(logger.getEffectiveLevel() >= logging.WARNING for logger in loggers)
+        assert [logger.level for logger in loggers] != before
+        hooks.after_all(context)
+        assert [logger.level for logger in loggers] == before
 
     def test_a_connection_that_cannot_be_made_leaves_a_session_to_close(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(_: Session) -> Connection:

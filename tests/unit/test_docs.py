@@ -10,7 +10,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import msgspec
@@ -224,7 +224,16 @@ for line in sys.stdin.read().splitlines():
 
 
 class TestTroubleshooting:
-    HEADINGS = re.findall(r"^### `(.*)`$", (ROOT / "docs/guides/troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+    HEADINGS: ClassVar = [
+        found[2]
+        for found in re.finditer(
+            r"^### (`+) ?(.*?) ?\1$", (ROOT / "docs/guides/troubleshooting.md").read_text("utf-8"), re.MULTILINE
+        )
+    ]
+
+    def test_every_heading_is_looked_at(self) -> None:
+        text = (ROOT / "docs/guides/troubleshooting.md").read_text("utf-8")
+        assert len(self.HEADINGS) == text.count("\n### ")
 
     @pytest.mark.parametrize("heading", HEADINGS)
     def test_each_message_is_one_of_the_programs(self, heading: str) -> None:

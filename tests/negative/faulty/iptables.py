@@ -24,7 +24,13 @@ class Faulty(Iptables):
     def block(self, ipaddr: str, force: bool = False) -> dict[str, Any]:
         match fault():
             case "claims" | "claims and swears":
-                return {"output": f"{ipaddr} is blocked", "blocked": True, "changed": True, "before": False, "after": True}
+                return {
+                    "output": f"{ipaddr} is blocked",
+                    "blocked": True,
+                    "changed": True,
+                    "before": False,
+                    "after": True,
+                }
             case "raises":
                 raise RuntimeError("the packet filter is on fire")
             case "hangs":

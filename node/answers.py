@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last rungs of the ladder: what became of a request is counted, recorded and then told to its caller."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from mco_rpc import names
+from mco_rpc.connector import Packet
+from mco_rpc.errors import MessageError
+from mco_rpc.messages import Reply, Request, encode
+from mco_rpc.security import Security
+from mco_rpc.status import Status
+
+from .audit import Audit
+
+_log = logging.getLogger(__name__)
+# Characters of a name from the network that are shown and recorded.
+SHOWN = 128
+
+
+class Answers:
+    """Gives every answer of a node, from any thread.
+
+    Args:
+        send: publishes replies, from any thread.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        collectives: tuple[str, ...],
+        security: Security,
+        audit: Audit,
+        send: Callable[[Packet], None],
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._collectives = collectives
+        self._security = security
+        self._audit = audit
+        self._send = send
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+        self.counters: Counter[str] = Counter()
+
+    def give(
+        self, request: Request, arrived: float, status: Status, message: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Answer a request; ``arrived`` is when it came, on `time.monotonic`'s clock."""
+        ran_s = time.monotonic() - arrived
+        reply = Reply(
+            id=request.id,
+            collective=request.collective,
+            agent=request.agent[:SHOWN],
+            action=request.action[:SHOWN],
+            sender=self._security.principal,
+            sent_at=self._clock(),
+            status=int(status),
+            message=message[:4096],
+            data=dict(data or {}),
+            ran_s=round(ran_s, 6),
+        )
+        body, sent = self._encoded(reply)
+        outcome = Status(sent.status).text
+        self.counters[outcome] += 1
+        self._audit.record(
+            {
+                "time": reply.sent_at,
+                "request": request.id,
+                "caller": request.caller,
+                "sender": request.sender[:SHOWN],
+                "collective": request.collective[:SHOWN],
+                "agent": reply.agent,
+                "action": reply.action,
+                "data": request.data,
+                "status": int(sent.status),
+                "outcome": outcome,
+                "reason": sent.message,
+                "ran_s": reply.ran_s,
+            }
+        )
+        # Last: no answer without a record, and the thread that sends need not compete with this one.
+        if self._can_reply(request):
+            self._send(self._packet(request, request.reply_to or "", body))
+
+    def _can_reply(self, request: Request) -> bool:
+        """Say whether somebody waits, and whether it is the caller."""
+        return (
+            request.reply_to is not None
+            and request.collective in self._collectives
+            and names.is_reply_key_of(request.caller, request.reply_to)
+        )
+
+    def _encoded(self, reply: Reply) -> tuple[bytes, Reply]:
+        """Return the reply's bytes, and the reply: another one if this one cannot be sent."""
+        try:
+            body = encode(reply)
+            if len(body) <= self._max_body_bytes:
+                return body, reply
+            why = f"the reply has {len(body)} bytes; at most {self._max_body_bytes} can be sent"
+        except MessageError as e:
+            why = str(e)
+        instead = msgspec.structs.replace(
+            reply, status=int(Status.UNKNOWN_ERROR), message=f"{reply.agent}#{reply.action}: {why}", data={}
+        )
+        _log.error("request %s: %s", reply.id, why)
+        return encode(instead), instead
+
+    def _packet(self, request: Request, reply_to: str, body: bytes) -> Packet:
+        return Packet(
+            exchange=names.exchange(request.collective, names.REPLY),
+            key=reply_to,
+            body=body,
+            type="reply",
+            message_id=request.id,
+            correlation_id=request.id,
+            signer=self._security.signer,
+            signature=self._security.sign(body),
+        )
+
+    def reject(self, packet: Packet, error: Exception) -> None:
+        """Record a message that nobody is answered for: whoever sent it is not who it names."""
+        self.counters["rejected"] += 1
+        _log.warning("message %.64r from key %.64r was rejected: %s", packet.message_id, packet.signer, error)
+        self._audit.record(
+            {
+                "time": self._clock(),
+                "request": packet.message_id[:128],
+                "signer": packet.signer[:128],
+                "outcome": "rejected",
+                "reason": str(error)[:1024],
+            }
+        )
