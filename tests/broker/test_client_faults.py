@@ -283,7 +283,7 @@ def back(client: RpcClient, node: str) -> None:
     until = time.monotonic() + LONG_S
     while time.monotonic() < until:
         try:
-            if node in BroadcastDiscovery(client.connection).discover(Filter(), 1, LONG_S).nodes:
+            if node in BroadcastDiscovery(client.connection).discover(Filter(), 1, 1.0).nodes:
                 return
         except BrokerError:
             continue  # our own connection was lost with the broker, and this told us so

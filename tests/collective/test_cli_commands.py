@@ -317,7 +317,7 @@ def test_one_failure_is_shown_beside_the_successes(mco: Mco) -> None:
 def test_everybody_failed(mco: Mco) -> None:
     ran = mco("rpc moody sulk")
     assert ran.status == 2
-    assert ran.out.startswith("db1, web1: aborted: leave me alone\n")
+    assert ran.out.startswith("db1, web1, web2, web10: aborted: leave me alone\n")
 
 
 @pytest.mark.parametrize(
