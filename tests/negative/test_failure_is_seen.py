@@ -94,7 +94,9 @@ def suite(fleet: Lab, tmp_path: Path) -> Iterator[Suite]:
     if fleet.broker is not None and not fleet.broker.is_running:
         fleet.restart_broker()
     for node in NODES:
-        fleet.exec(node, ["sh", "-c", "rm -f /run/mco-fault; iptables -F; iptables -X; true"])
+        fleet.exec(node, ["sh", "-ec", "rm -f /run/mco-fault; iptables -w -F; iptables -w -X"], check=True)
+    assert made.blocked_on() == []
+    for node in NODES:
         try:
             fleet.node_pid(node)
         except Exception:  # it was killed
@@ -113,6 +115,7 @@ def test_the_feature_passes_when_nothing_is_wrong(suite: Suite) -> None:
 def test_a_node_that_only_claims_to_have_blocked(suite: Suite, node: str) -> None:
     suite.fault(node, "claims")
     ran = suite.run(BLOCK)
+    assert suite.blocked_on() == [other for other in NODES if other != node], ran.output
     ran.assert_failed_with(f"iptables#isblocked: not blocked on 1 of 3: {node}")
 
 
