@@ -59,6 +59,7 @@ class Results(Sequence[Result]):
         lost: those who went away after they were asked; whether the action ran there, nobody knows.
         unexpected: answers of nodes that were not asked; they take no part in any judgement.
         unverified: nodes whose answers were not believed, and why.
+        absent: those of ``expected`` who were named, not found, and so not asked, and why.
     """
 
     agent: str
@@ -69,6 +70,7 @@ class Results(Sequence[Result]):
     lost: tuple[str, ...] = ()
     unexpected: tuple[Result, ...] = ()
     unverified: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 0.0
 
     @overload
@@ -97,7 +99,7 @@ class Results(Sequence[Result]):
     @property
     def silent(self) -> list[str]:
         """The nodes that did not answer and of whom nobody knows why."""
-        return [node for node in self.missing if node not in self.offline and node not in self.lost]
+        return [node for node in self.missing if node not in {*self.offline, *self.lost, *self.absent}]
 
     @property
     def failed(self) -> list[Result]:
@@ -155,6 +157,8 @@ class Results(Sequence[Result]):
             texts.append(f"no reply{waited} from {len(self.silent)} {of}: {listed(self.silent)}")
         if self.offline:
             texts.append(f"offline, {len(self.offline)} {of}: {listed(self.offline)}")
+        if self.absent:
+            texts.append(f"named, and not found, {len(self.absent)} {of}: {with_reasons(self.absent)}")
         if self.lost:
             texts.append(f"went away after they were asked, {len(self.lost)} {of}: {listed(self.lost)}")
         if self.unverified:

@@ -147,12 +147,14 @@ class RpcClient:
         """Return the nodes that are asked.
 
         Raises:
-            DiscoveryError: there is none, or some answered whom we cannot believe.
+            DiscoveryError: there is none, some answered whom we cannot believe, or one that was named is not there.
         """
         nodes = self.discovered
         unverified = self._found.unverified if self._found else {}
         if unverified:
             raise DiscoveryError(f"answers to the discovery were not believed: {with_reasons(unverified)}")
+        if self._found and self._found.absent:
+            raise DiscoveryError(f"named, and not found: {with_reasons(self._found.absent)}")
         if not nodes:
             raise DiscoveryError(
                 f"no node with agent {self.agent} was discovered within {self.discovery_timeout_s:g} s "
@@ -221,7 +223,12 @@ class RpcClient:
         # Whoever was not believed when we looked for nodes is one of those we do not know about now.
         answered = results.by_node()
         doubted = {node: why for node, why in found.unverified.items() if node not in answered}
-        results = dataclasses.replace(results, unverified={**doubted, **results.unverified})
+        results = dataclasses.replace(
+            results,
+            expected=results.expected + tuple(found.absent),
+            unverified={**doubted, **results.unverified},
+            absent=found.absent,
+        )
         self.stats = Stats(
             requestid=call.id,
             starttime=self._began_at,

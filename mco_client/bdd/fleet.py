@@ -72,6 +72,8 @@ class Fleet:
         found = source.discover(self.filter, None, options.discovery_timeout_s)
         if found.unverified:
             raise DiscoveryError(f"answers to the discovery were not believed: {with_reasons(found.unverified)}")
+        if found.absent:
+            raise DiscoveryError(f"named, and not found: {with_reasons(found.absent)}")
         if not found.nodes:
             raise DiscoveryError(
                 f"did not find any nodes to manage: 0 answered within {options.discovery_timeout_s:g} s "

@@ -63,7 +63,7 @@ class FleetRunner(Runner):  # type: ignore[misc]  # behave has no types
             if theirs is None or getattr(theirs, "__self__", None) is self:
                 self.hooks[name] = ours
             elif getattr(theirs, "__module__", "") != hooks.__name__:
-                self.hooks[name] = _chained(*((ours, theirs) if name.startswith("before") else (theirs, ours)))
+                self.hooks[name] = _before(ours, theirs) if name.startswith("before") else _after(theirs, ours)
 
     def load_step_definitions(self, extra_step_paths: list[str] | None = None) -> None:
         """Load the bundled steps, then the suite's own."""
@@ -104,7 +104,12 @@ def _problems(features: Any, registry: Any, config: Any) -> Iterator[str]:
     selected = [s for feature in features for s in feature.walk_scenarios() if s.should_run(config)]
     if not selected:
         yield "no scenario was selected: look at the paths, tags and names that were asked for"
+    for feature in features:
+        if not list(feature.walk_scenarios()):
+            yield f"{feature.location}: a feature without a scenario, or an outline without examples, proves nothing"
     for scenario in selected:
+        if not scenario.steps:
+            yield f"{scenario.location}: a scenario without a step proves nothing: {scenario.name}"
         for step in scenario.all_steps:
             if registry.find_match(step) is None:
                 near = did_you_mean(step.name, known)
@@ -117,7 +122,20 @@ def _bundled_steps() -> list[Path]:
     return sorted(file for folder in folders for file in Path(folder).glob("*_steps.py"))
 
 
-def _chained(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+def _before(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    """Return a hook that does both; what the first could not begin, the second does not see."""
+
+    def hook(*arguments: Any) -> None:
+        first(*arguments)
+        second(*arguments)
+
+    hook.capture = False  # type: ignore[attr-defined]  # behave reads it off the function
+    return hook
+
+
+def _after(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    """Return a hook that does both, the second whatever becomes of the first."""
+
     def hook(*arguments: Any) -> None:
         try:
             first(*arguments)

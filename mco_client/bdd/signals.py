@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals during a run: TERM ends it as Ctrl-C does, with its undo; neither cuts an undo short."""
+"""Signals during a run: TERM and HUP end it as Ctrl-C does, with its undo; none cuts an undo short."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 @contextlib.contextmanager
 def term_interrupts() -> Iterator[None]:
-    """Let TERM raise `KeyboardInterrupt` inside: who cancels a job does not mean to leave half of it behind."""
-    with _handlers({signal.SIGTERM: _interrupt}):
+    """Let TERM and HUP raise `KeyboardInterrupt` inside: who cancels a job does not mean to leave half of it behind."""
+    with _handlers(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), _interrupt)):
         yield
 
 
@@ -24,7 +24,7 @@ def term_interrupts() -> Iterator[None]:
 def uninterrupted() -> Iterator[list[int]]:
     """Hold back Ctrl-C and TERM inside, yielding those that came; they are delivered at the end, whatever that is."""
     came: list[int] = []
-    held = {number: lambda n, _: came.append(n) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: lambda n, _: came.append(n) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with _handlers(held):
             yield came

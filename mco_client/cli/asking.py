@@ -33,7 +33,7 @@ def discover(asking: RpcClient, nodes: list[str] | None) -> None:
         DiscoveryError: there is nobody to ask.
     """
     if not asking.discover(nodes=nodes):
-        if asking.stats.unverified:
+        if asking.filter.identities or asking.stats.unverified:
             asking.require_discovered()
         raise DiscoveryError(_absence(asking))
 

@@ -34,9 +34,12 @@ def find(connection: Connection, node_filter: Filter, is_json: bool) -> int:
     else:
         for node in found.nodes:
             output.say(node)
-    if found.unverified:
+    for node, why in found.absent.items():
+        output.warn(f"{node} was named, and not found: {why}")
+    if found.unverified or (found.absent and found.nodes):
         return exits.FAILED
     if not found.nodes:
-        output.warn(asking.nobody(connection, node_filter))
+        if not found.absent:
+            output.warn(asking.nobody(connection, node_filter))
         return exits.ERROR
     return exits.OK

@@ -114,6 +114,8 @@ def say_failures(results: Results) -> None:
             coloured(f"no reply within {results.timeout_s:g} s from {len(results.silent)} of {of}: ", "red")
             + listed(results.silent)
         )
+    for node, why in sorted(results.absent.items()):
+        say(coloured(f"{one_line(node)}: named, and not found: {why}", "red"))
     if results.lost:
         say(coloured(f"went away after they were asked, {len(results.lost)} of {of}: ", "red") + listed(results.lost))
     if results.offline:

@@ -8,7 +8,7 @@ import click
 from mco_client.call import Call
 from mco_client.cli import asking, exits, options, output
 from mco_client.connection import Connection
-from mco_client.discovery.broadcast import ACTION, AGENT
+from mco_client.discovery.broadcast import ACTION, AGENT, absent_in, named_in
 from mco_client.results import Result, Results
 from mco_client.text import one_line, safe
 from mco_rpc.filters import Filter
@@ -36,7 +36,7 @@ def ping(connection: Connection, node_filter: Filter, is_json: bool) -> int:
         ACTION,
         {},
         node_filter=node_filter,
-        targets=None,
+        targets=named_in(node_filter),
         timeout_s=connection.settings.discovery_timeout_s,
         window_s=connection.settings.discovery_window_s,
     )
@@ -52,7 +52,10 @@ def ping(connection: Connection, node_filter: Filter, is_json: bool) -> int:
     elif times_s:
         numbers = ", ".join(f"{name[:3]} {seconds * 1000:.1f} ms" for name, seconds in _numbers(times_s).items())
         output.say(f"\n{output.counted(len(times_s))} answered: {numbers}")
-    if not results.answers and not results.unverified:
+    absent = absent_in(results)
+    for node, why in absent.items():
+        output.warn(f"{node} was named, and does not answer: {why}")
+    if not results.answers and not results.unverified and not absent:
         output.warn(asking.nobody(connection, node_filter))
     return _status(results)
 
@@ -73,4 +76,4 @@ def _numbers(times_s: list[float]) -> dict[str, float]:
 def _status(results: Results) -> int:
     if not results.answers and not results.unverified:
         return exits.NOBODY
-    return exits.FAILED if results.failed or results.unverified else exits.OK
+    return exits.FAILED if results.failed or results.unverified or results.missing else exits.OK

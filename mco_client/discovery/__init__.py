@@ -16,10 +16,12 @@ class Discovered:
 
     Attributes:
         unverified: nodes whose answers were not believed, and why; a population with some is not complete.
+        absent: nodes that were named, one by one, and not found, and why; the same holds.
     """
 
     nodes: tuple[str, ...]
     unverified: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 class Discovery(Protocol):

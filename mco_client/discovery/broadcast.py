@@ -6,6 +6,7 @@ from __future__ import annotations
 from mco_client.call import Call
 from mco_client.connection import Connection
 from mco_client.discovery import Discovered
+from mco_client.results import Results
 from mco_client.text import natural
 from mco_rpc.filters import Filter
 
@@ -19,18 +20,18 @@ class BroadcastDiscovery:
         self._connection = connection
 
     def discover(self, node_filter: Filter, limit: int | None, timeout_s: float) -> Discovered:
-        """Return who answers before ``discovery_window_s`` passes without a new answer, or ``timeout_s`` in all."""
-        named = set(node_filter.identities)
-        are_plain = bool(named) and not any(name.startswith("/") for name in named)
-        if are_plain:
-            limit = min(limit or len(named), len(named))  # nobody else can match: no need to wait for more
+        """Return who answers before ``discovery_window_s`` passes without a new answer, or ``timeout_s`` in all.
+
+        Nodes that the filter names, one by one, are asked directly: it is over when they have answered, and
+        one that does not is named, never passed over.
+        """
         call = Call(
             self._connection,
             AGENT,
             ACTION,
             {},
             node_filter=node_filter,
-            targets=None,
+            targets=named_in(node_filter),
             timeout_s=timeout_s,
             window_s=self._connection.settings.discovery_window_s,
             limit=limit,
@@ -38,9 +39,17 @@ class BroadcastDiscovery:
         nodes = sorted((result.sender for result in call if result.is_ok), key=natural)
         found = call.results()
         refused = {result.sender: f"{result.status_text}: {result.message}" for result in found.failed}
-        # Whoever answers in the place of those that were named has ended the wait for them.
-        strangers = {
-            name: "it is not one of those that were named" for name in nodes if are_plain and name not in named
-        }
-        nodes = [name for name in nodes if name not in strangers]
-        return Discovered(tuple(nodes[:limit]), {**found.unverified, **refused, **strangers})
+        strangers = {result.sender: "it is not one of those that were named" for result in found.unexpected}
+        return Discovered(tuple(nodes[:limit]), {**found.unverified, **refused, **strangers}, absent_in(found))
+
+
+def named_in(node_filter: Filter) -> tuple[str, ...] | None:
+    """Return the nodes that a filter names one by one; None if it names none, or some by an expression."""
+    named = tuple(dict.fromkeys(node_filter.identities))
+    return None if not named or any(name.startswith("/") for name in named) else named
+
+
+def absent_in(found: Results) -> dict[str, str]:
+    """Return who was named and did not answer a discovery, and why."""
+    reasons = dict.fromkeys(found.offline, "offline") | dict.fromkeys(found.lost, "went away")
+    return {node: reasons.get(node, "silent, or the rest of the filter does not match it") for node in found.missing}
