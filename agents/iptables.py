@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from .packet_filter import Network, NotReached, PacketFilter
 from .packet_filter.choice import SETTING_NAMES, Settings, choose, why_not
 from .packet_filter.networks import covering, parse, why_not_block, written
 
+# A host of containers has thousands of rules, and what cannot be read whole cannot be judged.
+MAX_RULES_BYTES = 16 * 1024 * 1024
 IPADDR = Input("string", "An IPv4 or IPv6 address or network", prompt="Address", validate="ip_network", max_length=49)
 FORCE = Input("boolean", "Block also what cuts the node off", prompt="Force", optional=True, default=False)
 ANSWER = {
@@ -47,7 +50,9 @@ class Iptables(Agent):
         """The host's packet filter, chosen when it is first needed."""
         if self._filter is None:
             with self._lock:
-                self._filter = self._filter or choose(self._chosen, self.run)
+                self._filter = self._filter or choose(
+                    self._chosen, functools.partial(self.run, max_output_bytes=MAX_RULES_BYTES)
+                )
         return self._filter
 
     @action("Drop what comes from an address", inputs={"ipaddr": IPADDR, "force": FORCE}, outputs=CHANGE, mutating=True)

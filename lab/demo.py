@@ -30,10 +30,11 @@ def demo(memory: bool, behave_arguments: tuple[str, ...]) -> None:
         from mco_client.bdd.__main__ import run
 
         sys.exit(run(["-D", "connector=memory", *arguments]))
-    from . import foreground
+    from . import foreground, requirements
     from .lab import Lab
     from .spec import read
 
+    requirements.check()
     spec = read(_folder("mco_lab") / "firewall.yaml")
     hosts = sum(host.has_node for host in spec.hosts)
     click.echo(f"Starting a lab: a private RabbitMQ and {hosts} hosts with a node each, in namespaces of their own ...")

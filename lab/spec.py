@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from mco_rpc import names
 from mco_rpc.errors import ConfigError
 from mco_rpc.suggestion import did_you_mean
+from mco_rpc.yaml_text import read_yaml
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -95,7 +95,9 @@ def find(name: str) -> Path:
     'firewall.yaml'
     """
     here = Path(__file__).parent
-    for file in (Path(name), here / f"{name}.yaml"):
+    # A bare name is the shipped lab's even where somebody left a file of this name: labs run as root.
+    shipped_file = here / f"{name}.yaml"
+    for file in (shipped_file, Path(name)) if "/" not in name else (Path(name),):
         if file.is_file():
             return file
     shipped = sorted(file.stem for file in here.glob("*.yaml"))
@@ -109,12 +111,9 @@ def read(file: Path) -> Spec:
         ConfigError: it cannot be read, or describes no possible lab; the text says where and what is allowed.
     """
     try:
-        data = yaml.safe_load(file.read_text("utf-8"))
-    except OSError as e:
-        raise ConfigError(f"lab file {file}: {e.strerror}") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"lab file {file} is not YAML: {e}") from e
-    return parse(data, str(file))
+        return parse(read_yaml(file), str(file))
+    except ConfigError as e:
+        raise ConfigError(f"lab file {e}") from e
 
 
 def parse(data: object, source: str = "the lab") -> Spec:
@@ -189,6 +188,8 @@ def _check(spec: Spec, source: str) -> None:
 
 
 def _address_in(network: Network, text: str, where: str) -> Address:
+    if "%" in text:
+        raise ConfigError(f"{where}: {text!r} has a zone, and a lab has only one network")
     try:
         address = ipaddress.ip_address(text)
     except ValueError as e:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from mco_rpc.command import Completed, command_exists, run
+from mco_rpc.command import MAX_OUTPUT_BYTES, Completed, command_exists, run
 from mco_rpc.errors import ConfigError, TimedOut
 from mco_rpc.schema import ActionSchema, AgentSchema, Input, Output
 from mco_rpc.suggestion import did_you_mean
@@ -163,7 +163,9 @@ class Agent:
         description = (cls.__doc__ or "").strip().partition("\n")[0]
         return AgentSchema(cls.name or cls.__name__.lower(), description, cls.version, actions).check()
 
-    def run(self, *argv: str, stdin: bytes = b"", check: bool = False) -> Completed:
+    def run(
+        self, *argv: str, stdin: bytes = b"", check: bool = False, max_output_bytes: int = MAX_OUTPUT_BYTES
+    ) -> Completed:
         """Run a command within the deadline of the call that this thread works for.
 
         Args:
@@ -176,7 +178,8 @@ class Agent:
         left_s = time_left_s(self.timeout_s)
         if left_s <= 0:
             raise TimedOut(f"no time was left to run `{argv[0]}`")
-        return run(argv, deadline=time.monotonic() + left_s, stdin=stdin, check=check)
+        until = time.monotonic() + left_s
+        return run(argv, deadline=until, stdin=stdin, check=check, max_output_bytes=max_output_bytes)
 
 
 def time_left_s(default: float) -> float:

@@ -24,7 +24,7 @@ _MAX_PIPE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A command that ended; the texts hold at most `MAX_OUTPUT_BYTES` each."""
+    """A command that ended; the texts hold at most so many bytes each as were allowed."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -50,11 +50,19 @@ def command_exists(*commands: str) -> Callable[[Mapping[str, object]], str | Non
     return why_not
 
 
-def run(argv: tuple[str, ...], *, deadline: float, stdin: bytes = b"", check: bool = False) -> Completed:
+def run(
+    argv: tuple[str, ...],
+    *,
+    deadline: float,
+    stdin: bytes = b"",
+    check: bool = False,
+    max_output_bytes: int = MAX_OUTPUT_BYTES,
+) -> Completed:
     """Run a command to its end.
 
     Args:
         deadline: on `time.monotonic`'s clock; past it the command's whole process group is killed.
+        max_output_bytes: of each output so much is kept; the rest is read and dropped.
         check: whether a status other than 0 aborts the action.
 
     Raises:
@@ -78,7 +86,7 @@ def run(argv: tuple[str, ...], *, deadline: float, stdin: bytes = b"", check: bo
     except ValueError as e:  # a null byte, or half a character
         raise ActionAborted(f"`{argv[0]}` cannot be given such an argument: {e}") from e
     try:
-        outputs, is_truncated = _pump(process, stdin, deadline)
+        outputs, is_truncated = _pump(process, stdin, deadline, max_output_bytes)
         process.wait()
     except TimeoutError as e:
         raise TimedOut(f"`{' '.join(argv)}` did not end before the deadline and was killed") from e
@@ -91,8 +99,8 @@ def run(argv: tuple[str, ...], *, deadline: float, stdin: bytes = b"", check: bo
     return done
 
 
-def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[list[bytes], bool]:
-    """Feed and drain a process until it ends, keeping the first `MAX_OUTPUT_BYTES` of each output.
+def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, limit: int) -> tuple[list[bytes], bool]:
+    """Feed and drain a process until it ends, keeping the first ``limit`` bytes of each output.
 
     What it started and left behind, a daemon for instance, may hold its outputs open for ever: it is not waited for.
     """
@@ -123,18 +131,18 @@ def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tu
                         _close(source)
                 else:
                     chunk = os.read(key.fd, _CHUNK_BYTES)
-                    is_truncated |= _keep(key.data, chunk)
+                    is_truncated |= _keep(key.data, chunk, limit)
                     if not chunk:
                         selector.unregister(key.fileobj)
     for pipe, buffer in zip(pipes, kept, strict=True):
         for chunk in _rest(pipe.fileno()):
-            is_truncated |= _keep(buffer, chunk)
+            is_truncated |= _keep(buffer, chunk, limit)
     return [bytes(buffer) for buffer in kept], is_truncated
 
 
-def _keep(buffer: bytearray, chunk: bytes) -> bool:
+def _keep(buffer: bytearray, chunk: bytes, limit: int) -> bool:
     """Add what there is room for; say whether something was left out."""
-    room = MAX_OUTPUT_BYTES - len(buffer)
+    room = limit - len(buffer)
     buffer.extend(chunk[:room])
     return len(chunk) > room
 

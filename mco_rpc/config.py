@@ -24,6 +24,8 @@ PREFIX = "MCO_"
 _MAX_HEARTBEAT_S = 65535
 # Variables that are not settings: which file to read, which lab a command runs in, what the demo says.
 _NOT_SETTINGS = frozenset({"MCO_CONFIG", "MCO_LAB"})
+# A client refuses to send more than nodes read unless their configuration says otherwise.
+DEFAULT_MAX_BODY_BYTES = 1024 * 1024
 
 
 class BrokerSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -104,7 +106,8 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
         max_clock_skew_s: how far a caller's clock may be off.
         max_ttl_s: longest time to live that a request may ask for; its id is remembered for so long.
         drain_timeout_s: seconds that a stop waits for running actions.
-        identity_grace_s: seconds to wait for another connection with our identity to go.
+        identity_grace_s: seconds to wait for another connection with our identity to go; three heartbeats and 15 s
+            if it is not given, because the broker needs so long to see that a connection of ours is dead.
         authorization: who may do what, once the key is trusted; allow_all is the only kind so far.
         audit_file: JSON lines, one a request; empty means none.
         log_level: debug, info, warning or error.
@@ -123,11 +126,11 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
     agents: dict[str, dict[str, Any]] = {}
     workers: int = 8
     queue_limit: int = 1000
-    max_body_bytes: int = 1024 * 1024
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_clock_skew_s: float = 10.0
     max_ttl_s: float = 3600.0
     drain_timeout_s: float = 10.0
-    identity_grace_s: float = 25.0
+    identity_grace_s: float | None = None
     authorization: str = "allow_all"
     audit_file: str = ""
     log_level: str = "info"
@@ -143,8 +146,10 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
             names.check("collective", collective)
         for name in ("facts_interval_s", "workers", "queue_limit", "max_body_bytes", "max_ttl_s"):
             _positive(self, name)
-        for name in ("max_clock_skew_s", "drain_timeout_s", "identity_grace_s"):
+        for name in ("max_clock_skew_s", "drain_timeout_s"):
             _not_negative(self, name)
+        if self.identity_grace_s is not None:
+            _not_negative(self, "identity_grace_s")
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
         _one_of("log_format", self.log_format, ("text", "json"))
 

@@ -130,8 +130,10 @@ class Node:
         self.is_connected.clear()
         now = time.monotonic()
         self._refused_since = (self._refused_since or now) if isinstance(reason, IdentityTaken) else None
-        if self._refused_since is not None and now - self._refused_since >= self._settings.identity_grace_s:
-            _log.error("%s; giving up after %g s", reason, self._settings.identity_grace_s)
+        configured = self._settings.identity_grace_s
+        grace_s = self._settings.heartbeat_s * 3 + 15 if configured is None else configured
+        if self._refused_since is not None and now - self._refused_since >= grace_s:
+            _log.error("%s; giving up after %g s", reason, grace_s)
             self.fatal = reason
             self.is_over.set()
         else:

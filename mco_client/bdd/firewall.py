@@ -13,7 +13,7 @@ def change(fleet: Fleet, action: str, device: str) -> None:
     """Block or unblock a device on every node to manage.
 
     What to put back is learned before the first change: a node that changes and whose answer is lost is put
-    right all the same, and one that was so before is left so.
+    right all the same. One on which nothing was changed here is left alone: somebody else may be at work there.
 
     Raises:
         ExpectationFailed: a node did not do it, or did not answer; it names each.
@@ -26,16 +26,22 @@ def change(fleet: Fleet, action: str, device: str) -> None:
         was = {blocked: [result.sender for result in before.where(blocked=blocked)] for blocked in (False, True)}
         if unclear := set(before.by_node()).difference(*was.values()):
             raise ExpectationFailed(f"iptables#isblocked: no yes and no no, nothing was changed: {listed(unclear)}")
-        fleet.when_undone(what, lambda: _put_back(iptables, address, was))
+        fleet.when_undone(what, lambda: _put_back(iptables, address, was, fleet.touched[what]))
     fleet.is_changed = True
-    fleet.call("iptables", action, ipaddr=address).require_ok()
+    touched = fleet.touched.setdefault(what, set())
+    untouched = set(fleet.nodes) - touched
+    touched |= untouched  # until each of them has said otherwise
+    results = fleet.call("iptables", action, ipaddr=address)
+    touched -= untouched & {result.sender for result in results.where(changed=False)}
+    results.require_ok()
 
 
-def _put_back(iptables: RpcClient, address: str, was: dict[bool, list[str]]) -> str:
+def _put_back(iptables: RpcClient, address: str, was: dict[bool, list[str]], touched: set[str]) -> str:
     """Make each node as it was, and return what that took; a node that fails keeps no other one from it."""
     done, failed = [], []
-    for blocked, nodes in was.items():
+    for blocked, before in was.items():
         action = "block" if blocked else "unblock"
+        nodes = [node for node in before if node in touched]
         if not nodes:
             continue
         client = RpcClient("iptables", iptables.connection, timeout_s=iptables.timeout_s)

@@ -28,6 +28,7 @@ class Fleet:
         self.is_changed = self.is_undoing = False
         self._found: Discovered | None = None
         self._clients: dict[str, RpcClient] = {}
+        self.touched: dict[str, set[str]] = {}
         self._undo: dict[tuple[str, tuple[str, ...]], Callable[[], str]] = {}
 
     # Devices.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from behave.exception import ConfigError as BehaveConfigError
+from behave.model_core import Status
 from behave.runner import Runner, the_step_registry
 from behave.runner_util import collect_feature_locations, exec_file
 from behave.step_registry import AmbiguousStep, setup_step_decorators
@@ -95,7 +96,14 @@ class FleetRunner(Runner):  # type: ignore[misc]  # behave has no types
             for matcher in matchers:
                 matcher.func = _told_in_words(matcher.func)
         with term_interrupts():
-            return bool(super().run_model(features))
+            has_failed = bool(super().run_model(features))
+        if not has_failed and not any(step.status == Status.passed for step in _steps(features or self.features)):
+            print("Nothing was judged: every scenario that was selected was skipped.")
+        return has_failed
+
+
+def _steps(features: Any) -> Iterator[Any]:
+    return (step for feature in features for scenario in feature.walk_scenarios() for step in scenario.all_steps)
 
 
 def _problems(features: Any, registry: Any, config: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib.metadata
 import math
 import os
@@ -19,6 +20,9 @@ from mco_rpc.errors import ConfigError
 
 FLEETS = "mco.fleets"
 MEMORY = "memory"
+_NAMES = ("connector", "config", "discovery_timeout", "timeout")
+# So alike that it is a typing error and no name of the suite's own: "conector" would ask the real fleet.
+_ALMOST = 0.85
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Options:
         Raises:
             ConfigError: a value is not what it should be.
         """
+        for name in userdata:
+            near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=_ALMOST)
+            if near and near[0] != name:
+                raise ConfigError(f"-D {name}=...: did you mean {near[0]}?")
         config = userdata.get("config")
         return cls(
             connector=str(userdata.get("connector", "")),

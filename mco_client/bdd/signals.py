@@ -22,7 +22,7 @@ def term_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[list[int]]:
-    """Hold back Ctrl-C and TERM inside, yielding those that came; they are delivered at the end, whatever that is."""
+    """Hold back Ctrl-C, TERM and HUP inside, yielding those that came; they are delivered at the end in any case."""
     came: list[int] = []
     held = {number: lambda n, _: came.append(n) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -194,6 +194,20 @@ class TestUndo:
         assert blocked(nodes) == ["dev2"]
         assert fleet.undo() == []
 
+    def test_what_somebody_else_undoes_meanwhile_stays_undone(self, fleet: Fleet, nodes: MemoryFleet) -> None:
+        # Given another run that has blocked the same address
+        other = Fleet(fleet.session)
+        other.add_device(LB, fleet.address_of(LB))
+        other.narrow(fleet.filter)
+        other.undo_at_the_end()
+        change(other, "block", LB)
+        # When ours blocks it too, which changes nothing, and the other one ends first
+        change(fleet, "block", LB)
+        assert other.undo() == ["unblock 192.168.1.1 on dev1, dev2, dev3"]
+        # Then ours puts nothing back, and nothing stays blocked
+        assert fleet.undo() == []
+        assert blocked(nodes) == []
+
     def test_what_was_unblocked_is_blocked_again(self, fleet: Fleet, nodes: MemoryFleet) -> None:
         block_by_hand(nodes, "dev2")
         change(fleet, "unblock", LB)

@@ -49,6 +49,10 @@ def interrupt(context):
 def end(context):
     os.kill(os.getpid(), signal.SIGTERM)
 
+@when("the terminal is closed")
+def hang_up(context):
+    os.kill(os.getpid(), signal.SIGHUP)
+
 @when("the undoing will be interrupted by {name}")
 def interrupt_undo(context, name):
     def undo():
@@ -259,6 +263,14 @@ class TestOtherPeoplesSuites:
         ran = suite.run(status=1)
         ran.has("HOOK-ERROR in after_scenario: ValueError: theirs", "UNDONE unblock 192.168.1.1 on dev1, dev2, dev3")
         assert "not unblocked" not in ran.out
+
+    def test_a_hook_of_its_own_does_not_hide_why_ours_failed(self, suite: Suite) -> None:
+        # Given hooks that need the session, and an option that keeps it from being made
+        suite.write("environment.py", "def before_all(context):\n    context.session.connection\n")
+        suite.scenario(BLOCK)
+        # When it runs, then what is wrong is told, and not what follows from it
+        ran = suite.run("-D", "timeout=abc", status=1).has("-D timeout=abc: expected a number of seconds")
+        assert "AttributeError" not in ran.out
 
     def test_a_hook_of_its_own_that_fails_before_everything(self, suite: Suite) -> None:
         suite.write("environment.py", "def before_all(context):\n    raise ValueError('theirs')\n")
@@ -485,13 +497,13 @@ class TestUndo:
         assert ran.has("scenario").out.count("UNDONE") == 1
         assert "2 scenarios passed" in ran.out or re.search("1 scenario passed, (1 failed|0 failed, 1 error)", ran.out)
 
-    @pytest.mark.parametrize("end", ["the user presses Ctrl-C", "somebody ends the run"])
+    @pytest.mark.parametrize("end", ["the user presses Ctrl-C", "somebody ends the run", "the terminal is closed"])
     def test_and_when_the_run_is_ended(self, own: Suite, end: str) -> None:
         own.scenario(UNDO, BLOCK, f"        When {end}\n").scenario(BLOCK, name="never")
         ran = own.run(status=1)
         ran.has("UNDONE unblock 192.168.1.1 on dev1, dev2, dev3", "1 untested")
 
-    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
     def test_an_undo_is_not_cut_short_and_ends_the_run(self, own: Suite, name: str) -> None:
         # Given something that is put back first, and in the middle of it somebody loses patience
         own.scenario(UNDO, BLOCK, f"        When the undoing will be interrupted by {name}\n")
@@ -519,3 +531,31 @@ class TestUndo:
         # Given a suite whose step promises to put something back, and cannot
         ran = own.scenario(UNDO, BLOCK, "        When the undoing will fail\n").run(status=1)
         ran.has("could not undo: the moon: ZeroDivisionError", "0 scenarios passed, 0 failed, 1 hook_error")
+
+
+class TestNothingProved:
+    """What is empty is no success."""
+
+    def test_a_scenario_without_a_step(self, suite: Suite) -> None:
+        suite.scenario(BLOCK).write("x.feature", "Feature: f\n    Scenario: empty\n")
+        suite.run(status=1).has("a scenario without a step proves nothing: empty", NOTHING)
+
+    @pytest.mark.parametrize(
+        "text", ["", "    Scenario Outline: o\n        When I block the <x>\n\n    Examples:\n        | x |\n"]
+    )
+    def test_a_feature_without_a_scenario_beside_others(self, suite: Suite, text: str) -> None:
+        suite.scenario(BLOCK).write("y.feature", f"Feature: f\n{text}")
+        suite.run("y.feature", status=1).has("proves nothing", NOTHING)
+
+    def test_all_skipped_is_said(self, suite: Suite) -> None:
+        suite.scenario(BLOCK, tags="@lab")
+        suite.run(status=0).has("Nothing was judged: every scenario that was selected was skipped.")
+
+    @pytest.mark.parametrize("wrong", ["conector=memory", "discovery_timout=3", "time_out=3"])
+    def test_a_mistyped_option_asks_nobody(self, suite: Suite, wrong: str) -> None:
+        suite.scenario(BLOCK)
+        suite.run("-D", wrong, status=1).has(f"-D {wrong.partition('=')[0]}=...: did you mean ")
+
+    def test_an_option_of_the_suite_s_own_is_its_own(self, suite: Suite) -> None:
+        suite.scenario(BLOCK)
+        suite.run("-D", "time=3", "-D", "site=berlin", status=0)

@@ -37,6 +37,11 @@ def terminate(context):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@when("the terminal is closed")
+def hang_up(context):
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
 @when("the broker dies")
 def broker_dies(context):
     os.kill(int(context.config.userdata["pid_broker"]), signal.SIGKILL)

@@ -225,7 +225,9 @@ def test_an_empty_selection_is_no_success(suite: Suite) -> None:
     suite.run(BLOCK, BACKGROUND, "--name", "no such scenario").assert_failed_with("no scenario was selected")
 
 
-@pytest.mark.parametrize("death", ["the scenario dies", "the user presses Ctrl-C", "the run is terminated"])
+@pytest.mark.parametrize(
+    "death", ["the scenario dies", "the user presses Ctrl-C", "the run is terminated", "the terminal is closed"]
+)
 def test_a_scenario_that_dies_half_way_leaves_the_firewall_as_it_was(suite: Suite, death: str) -> None:
     # Given a node where the load balancer was blocked before, and two where it was not
     suite.run(BLOCK)

@@ -91,6 +91,7 @@ def test_the_device_itself_tries_every_node(lab: Lab, fleet: Fleet) -> None:
         ({"dev1": "", "dev2": "timed out"}, True, "cannot connect to port 8080 on 1 of 2: dev2 (timed out)"),
         ({"dev1": "refused", "dev2": "timed out"}, True, "cannot .* 2 of 2: dev1 (refused), dev2 (timed out)"),
         ({"dev1": "timed out", "dev2": ""}, False, "can connect to port 8080 on 1 of 2: dev2 (connected)"),
+        ({"dev1": "timed out", "dev2": "refused"}, False, "can connect to port 8080 on 1 of 2: dev2 (refused)"),
         ({"dev1": "", "dev2": ""}, False, "can connect to port 8080 on 2 of 2: dev1 (connected), dev2 (connected)"),
     ],
 )

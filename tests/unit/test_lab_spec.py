@@ -89,6 +89,10 @@ def test_addresses_of_the_sixth_version_are_fine():
             {**GOOD, "gatway": 1},
             "my.yaml: the file: unknown key 'gatway', did you mean gateway? (allowed: network, gateway, hosts, node)",
         ),
+        (
+            with_changes("gateway", "fe80::1%eth0"),
+            "my.yaml: gateway: 'fe80::1%eth0' has a zone, and a lab has only one network",
+        ),
         (without("gateway"), "my.yaml: the file: key 'gateway' is missing (required: network, gateway, hosts)"),
         (
             with_changes("hosts.0.adress", "10.0.0.1"),
@@ -170,10 +174,10 @@ def test_files(tmp_path):
     with pytest.raises(ConfigError, match=r"lab file .*my.yaml: No such file or directory"):
         spec.read(file)
     file.write_text("hosts: [")
-    with pytest.raises(ConfigError, match=r"(?s)lab file .*my.yaml is not YAML: .*line 1"):
+    with pytest.raises(ConfigError, match=r"lab file .*my.yaml: line 2, column 1: not YAML: "):
         spec.read(file)
     file.write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match=r"lab file .*my.yaml is not YAML"):
+    with pytest.raises(ConfigError, match=r"lab file .*my.yaml: byte 0 is not UTF-8"):
         spec.read(file)
     assert spec.find(str(file)) == file
     with pytest.raises(ConfigError, match=r"lab file firewal: there is no such file \(shipped with mco: firewall\)"):
@@ -190,3 +194,12 @@ def test_read_names_the_file(tmp_path: Path):
     file.write_text("{}")
     with pytest.raises(ConfigError, match=f"{file}: the file: key 'network' is missing"):
         spec.read(file)
+
+
+def test_a_file_that_lies_about_takes_not_the_place_of_a_shipped_lab(tmp_path, monkeypatch):
+    # Given a folder in which somebody left a file with the name of a shipped lab
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "firewall").write_text("hosts: []\n")
+    # When the lab is named, it is the shipped one; as a path, it is the file
+    assert spec.find("firewall").parent != tmp_path
+    assert spec.find("./firewall") == Path("./firewall")

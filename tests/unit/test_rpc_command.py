@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,3 +183,12 @@ def test_an_agent_may_ask_which_commands_are_there() -> None:
     assert command_exists("no-such-command", "sh")({}) is None
     assert command_exists("no-such-command")({}) == "no-such-command is not installed"
     assert command_exists("none-1", "none-2")({}) == "none of none-1, none-2 is installed"
+
+
+def test_a_command_may_be_allowed_to_say_more() -> None:
+    # Given a command that prints more than is usually kept
+    argv = (sys.executable, "-c", "print('x' * 1_000_000)")
+    # When more is allowed, all of it is kept
+    done = run(argv, deadline=time.monotonic() + 20, max_output_bytes=2_000_000)
+    assert (len(done.stdout), done.is_truncated) == (1_000_001, False)
+    assert run(argv, deadline=time.monotonic() + 20).is_truncated
