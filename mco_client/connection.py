@@ -48,9 +48,22 @@ class Connection:
         self.security = security or _security(self.settings)
         self.clock = clock
         self._make = connector or (lambda: _connector(self.settings))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._inboxes: dict[str, Inbox] = {}
         self._current: _Attempt | None = None
+        self._parents: list[_Attempt] = getattr(self, "_parents", [])
+
+    def _stay_in_process(self) -> None:
+        """After a fork, begin anew: the socket and its thread are the parent's, and only the parent may close them."""
+        if self._process != os.getpid():
+            current = self._current
+            self._begin()
+            if current is not None:  # kept, so that nothing of it is closed as garbage
+                self._parents.append(current)
 
     def __enter__(self) -> Connection:
         return self
@@ -71,6 +84,7 @@ class Connection:
         Raises:
             BrokerError: it could not be done; nothing goes on trying in the background.
         """
+        self._stay_in_process()
         with self._lock:
             if self._current is None or self._current.reason is not None:
                 self._leave()
@@ -85,29 +99,47 @@ class Connection:
         Raises:
             BrokerUnreachable: the connection with that key is over, and no answer could come.
         """
-        attempt = self.open()
-        if attempt.reply_key != reply_key:
+        attempt = self._with_key(reply_key)
+        if attempt is None:
             raise BrokerUnreachable("the connection was lost just before the request was sent; nobody got it")
         attempt.connector.publish(packets)
 
+    def probe(self, packets: list[Packet], reply_key: str) -> None:
+        """Send what only asks the broker something; without the connection of that key, never mind."""
+        attempt = self._with_key(reply_key)
+        if attempt is not None:
+            with contextlib.suppress(BrokerError):
+                attempt.connector.publish(packets)
+
+    def _with_key(self, reply_key: str) -> _Attempt | None:
+        """Return the connection that a call began with, if it is still the one; never a new one."""
+        current = self._current if self._process == os.getpid() else None
+        is_same = current is not None and current.reason is None and current.reply_key == reply_key
+        return current if is_same else None
+
     @contextlib.contextmanager
-    def inbox(self, request_id: str) -> Iterator[Inbox]:
-        """Collect what comes for a request for as long as somebody waits."""
+    def inbox(self, *request_ids: str) -> Iterator[Inbox]:
+        """Collect what comes for a request, or for each part of one, for as long as somebody waits."""
         inbox: Inbox = queue.SimpleQueue()
-        self._inboxes[request_id] = inbox
+        inboxes = self._inboxes
+        inboxes.update(dict.fromkeys(request_ids, inbox))
         try:
             yield inbox
         finally:
-            del self._inboxes[request_id]
+            for request_id in request_ids:
+                inboxes.pop(request_id, None)
 
     def close(self) -> None:
         """Leave, and let the calls that still wait know; a later call connects again."""
-        self._leave()
-        self._arrived(LOST, "", BrokerUnreachable("it was closed here"))
+        self._leave(BrokerUnreachable("it was closed here"))
 
-    def _leave(self) -> None:
+    def _leave(self, reason: BrokerError | None = None) -> None:
+        self._stay_in_process()
         with self._lock:
             attempt, self._current = self._current, None
+        # To close takes a while if the broker hangs; nobody shall ask over it, or wait for it, meanwhile.
+        if reason is not None:
+            self._arrived(LOST, "", reason)
         if attempt is not None:
             attempt.connector.close()
 

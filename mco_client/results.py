@@ -59,6 +59,7 @@ class Results(Sequence[Result]):
         lost: those who went away after they were asked; whether the action ran there, nobody knows.
         unexpected: answers of nodes that were not asked; they take no part in any judgement.
         unverified: nodes whose answers were not believed, and why.
+        unverified_more: such answers beyond those that ``unverified`` names.
         absent: those of ``expected`` who were named, not found, and so not asked, and why.
     """
 
@@ -71,6 +72,7 @@ class Results(Sequence[Result]):
     unexpected: tuple[Result, ...] = ()
     unverified: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    unverified_more: int = 0
     timeout_s: float = 0.0
 
     @overload
@@ -161,14 +163,15 @@ class Results(Sequence[Result]):
             texts.append(f"named, and not found, {len(self.absent)} {of}: {with_reasons(self.absent)}")
         if self.lost:
             texts.append(f"went away after they were asked, {len(self.lost)} {of}: {listed(self.lost)}")
-        if self.unverified:
-            texts.append(f"answered, but not believed: {with_reasons(self.unverified)}")
+        if self.unverified or self.unverified_more:
+            texts.append(f"answered, but not believed: {with_reasons(self.unverified, self.unverified_more)}")
         return texts
 
 
-def with_reasons(unverified: Mapping[str, str]) -> str:
+def with_reasons(unverified: Mapping[str, str], more: int = 0) -> str:
     """Return who was not believed, and why; the names are as little to be trusted as the answers."""
-    return ", ".join(f"{one_line(node, 128)} ({one_line(why)})" for node, why in sorted(unverified.items()))
+    told = ", ".join(f"{one_line(node, 128)} ({one_line(why)})" for node, why in sorted(unverified.items()))
+    return f"{told}{' and ' if told else ''}{more:,} more" if more else told
 
 
 def _not_as_asked(wrong: Iterable[Result], values: Mapping[str, object], asked: int) -> list[str]:

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,17 @@ from mco_client.text import listed, natural
 from mco_rpc import names
 from mco_rpc.errors import ConfigError, DiscoveryError
 from mco_rpc.filters import Filter, fact_term, from_options, parse_fact
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One call, and what was known when it began; a client may have several under way."""
+
+    call: Call
+    found: Discovered
+    discovery_s: float
+    began_at: float
+    began: float
 
 
 class RpcClient:
@@ -62,6 +74,7 @@ class RpcClient:
         self.discovery_timeout_s = _seconds("discovery_timeout_s", discovery_timeout_s, settings.discovery_timeout_s)
         self.progress = progress
         self.stats = Stats()
+        self.last_results: Results | None = None
         self._filter = Filter()
         self._found: Discovered | None = None
         self._discovery_s = 0.0
@@ -133,6 +146,7 @@ class RpcClient:
             discovered_nodes=list(self._found.nodes),
             discoverytime=self._discovery_s,
             unverified=dict(self._found.unverified),
+            unverified_more=self._found.unverified_more,
         )
         return list(self._found.nodes)
 
@@ -150,11 +164,15 @@ class RpcClient:
             DiscoveryError: there is none, some answered whom we cannot believe, or one that was named is not there.
         """
         nodes = self.discovered
-        unverified = self._found.unverified if self._found else {}
-        if unverified:
-            raise DiscoveryError(f"answers to the discovery were not believed: {with_reasons(unverified)}")
-        if self._found and self._found.absent:
-            raise DiscoveryError(f"named, and not found: {with_reasons(self._found.absent)}")
+        found = self._found or Discovered(())
+        reasons = []
+        if found.unverified or found.unverified_more:
+            doubted = with_reasons(found.unverified, found.unverified_more)
+            reasons.append(f"answers to the discovery were not believed: {doubted}")
+        if found.absent:
+            reasons.append(f"named, and not found: {with_reasons(found.absent)}")
+        if reasons:
+            raise DiscoveryError("; ".join(reasons))
         if not nodes:
             raise DiscoveryError(
                 f"no node with agent {self.agent} was discovered within {self.discovery_timeout_s:g} s "
@@ -169,18 +187,24 @@ class RpcClient:
 
         Raises:
             DiscoveryError: there is no node to ask.
-            BrokerError: the broker cannot be used, or was lost while replies were awaited.
+            BrokerError: the broker cannot be used, or was lost while replies were awaited; `last_results` and
+                `stats` have what came before.
         """
-        call = self._start(action, inputs)
-        for _ in self._followed(call):
-            pass
-        return self._finished(call)
+        asked = self._start(action, inputs)
+        try:
+            for _ in self._followed(asked):
+                pass
+        finally:  # what came before an interruption, too, is told
+            results = self._finished(asked)
+        return results
 
     def stream(self, action: str, /, **inputs: Any) -> Iterator[Result]:
         """Ask for an action and yield results as they arrive; `stats` is complete when the iteration ends."""
-        call = self._start(action, inputs)
-        yield from self._followed(call)
-        self._finished(call)
+        asked = self._start(action, inputs)
+        try:
+            yield from self._followed(asked)
+        finally:
+            self._finished(asked)
 
     def __getattr__(self, action: str) -> Callable[..., Results]:
         if action.startswith("_"):
@@ -196,11 +220,12 @@ class RpcClient:
         found = f", nodes {listed(self._found.nodes)}" if self._found else ""
         return f"<RpcClient {self.agent}: {self._filter}{found}>"
 
-    def _start(self, action: str, inputs: dict[str, Any]) -> Call:
+    def _start(self, action: str, inputs: dict[str, Any]) -> _Asked:
         nodes = self.discovered
         if not nodes:
             self.require_discovered()
-        return Call(
+        self.last_results = None
+        call = Call(
             self.connection,
             self.agent,
             action,
@@ -209,17 +234,19 @@ class RpcClient:
             targets=tuple(nodes),
             timeout_s=self.timeout_s,
         )
+        found = self._found or Discovered(())
+        return _Asked(call, found, self._discovery_s, self.connection.clock(), time.monotonic())
 
-    def _followed(self, call: Call) -> Iterator[Result]:
-        self._began, self._began_at = time.monotonic(), self.connection.clock()
-        with Progress(len(self.discovered), is_wanted=self.progress) as progress:
-            for result in call:
+    def _followed(self, asked: _Asked) -> Iterator[Result]:
+        with Progress(len(asked.found.nodes), is_wanted=self.progress) as progress:
+            for result in asked.call:
                 progress.advance()
                 yield result
 
-    def _finished(self, call: Call) -> Results:
-        blocked_s = time.monotonic() - self._began
-        results, found = call.results(), self._found or Discovered(())
+    def _finished(self, asked: _Asked) -> Results:
+        blocked_s = time.monotonic() - asked.began
+        call, found = asked.call, asked.found
+        results = call.results()
         # Whoever was not believed when we looked for nodes is one of those we do not know about now.
         answered = results.by_node()
         doubted = {node: why for node, why in found.unverified.items() if node not in answered}
@@ -227,14 +254,16 @@ class RpcClient:
             results,
             expected=results.expected + tuple(found.absent),
             unverified={**doubted, **results.unverified},
+            unverified_more=results.unverified_more + found.unverified_more,
             absent=found.absent,
         )
+        self.last_results = results if call.is_sent else None
         self.stats = Stats(
             requestid=call.id,
-            starttime=self._began_at,
-            discoverytime=self._discovery_s,
+            starttime=asked.began_at,
+            discoverytime=asked.discovery_s,
             blocktime=blocked_s,
-            totaltime=self._discovery_s + blocked_s,
+            totaltime=asked.discovery_s + blocked_s,
             discovered=len(found.nodes),
             discovered_nodes=sorted(found.nodes, key=natural),
         )

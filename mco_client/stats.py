@@ -33,6 +33,7 @@ class Stats:
     denied: list[str] = field(default_factory=list)
     timed_out: list[str] = field(default_factory=list)
     unverified: dict[str, str] = field(default_factory=dict)
+    unverified_more: int = 0
 
     def take(self, results: Results) -> None:
         """Count what came."""
@@ -47,6 +48,7 @@ class Stats:
         self.denied = results.denied
         self.timed_out = results.timed_out
         self.unverified = dict(results.unverified)
+        self.unverified_more = results.unverified_more
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as ``-j`` prints it."""

@@ -23,8 +23,11 @@ def safe(value: object) -> str:
 
 def one_line(value: object, limit: int = 300) -> str:
     """Return `safe` text without line ends, cut where it gets long."""
-    text = safe(value).replace("\n", "\\n").replace("\t", "\\t")
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    raw = str(value)
+    # To make megabytes safe, of which a line is shown, would take seconds.
+    text = safe(raw[: 4 * limit]).replace("\n", "\\n").replace("\t", "\\t")
+    length = len(text) + len(raw[4 * limit :])
+    return text if length <= limit else f"{text[:limit]}... ({length} characters)"
 
 
 def shown(value: object) -> str:
@@ -40,7 +43,7 @@ def listed(nodes: Iterable[str]) -> str:
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sorting key that takes digits for numbers."""
+    """Return a sorting key that takes digits for numbers, of any length: they are compared, never computed."""
     parts: list[tuple[int, int, str]] = []
     digits, text = "", ""
     for c in name:
@@ -51,11 +54,16 @@ def natural(name: str) -> list[tuple[int, int, str]]:
             digits += c
         else:
             if digits:
-                parts.append((0, int(digits), ""))
+                parts.append(_number(digits))
                 digits = ""
             text += c
-    parts.append((0, int(digits), "") if digits else (1, 0, text))
+    parts.append(_number(digits) if digits else (1, 0, text))
     return parts
+
+
+def _number(digits: str) -> tuple[int, int, str]:
+    significant = digits.lstrip("0")
+    return (0, len(significant), significant)
 
 
 def _escaped(character: str) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration: a YAML file, then ``MCO_*`` variables over it; an unknown key is an error, never ignored.
 
-``broker_url`` becomes ``MCO_BROKER_URL``; a variable's text is read as the setting's type, lists at commas.
+``brokers`` becomes ``MCO_BROKERS``; a variable's text is read as the setting's type, lists at commas.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mco_rpc.yaml_text import parse_yaml, read_yaml_mapping
 
 PREFIX = "MCO_"
 _MAX_HEARTBEAT_S = 65535
-# Variables that are not settings: which file to read, which lab a command runs in, what the demo says.
+# Variables that are not settings: which file to read, and which lab a command runs in.
 _NOT_SETTINGS = frozenset({"MCO_CONFIG", "MCO_LAB"})
 # A client refuses to send more than nodes read unless their configuration says otherwise.
 DEFAULT_MAX_BODY_BYTES = 1024 * 1024

@@ -19,6 +19,10 @@ import msgspec
 from mco_rpc.errors import FilterError
 
 MAX_PATTERN_LENGTH = 1024
+# Of one filter: compiling is the expensive part, so what a request may ask for is counted before any of it is done.
+MAX_TERMS = 10_000
+MAX_PATTERNS = 64
+MAX_PATTERNS_LENGTH = 8 * 1024
 OPERATORS = ("==", "!=", "=~", "<=", ">=", "<", ">")
 _ALIASES = {"=": "==", "=>": ">=", "=<": "<="}
 _FACT = re.compile(r"\s*([^\s=!<>~]+)\s*(=>|=<|<=|>=|==|!=|=~|<|>|=)\s*(.*?)\s*\Z", re.DOTALL)
@@ -117,6 +121,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Raises:
             FilterError: what cannot, and what was expected.
         """
+        self._check_size()
         for term in (*self.identities, *self.classes, *self.agents):
             _pattern_of(term)
         for fact in self.facts:
@@ -127,6 +132,22 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
             if fact.operator == "=~":
                 _regex(fact.value)
         return self
+
+    def _check_size(self) -> None:
+        """Refuse what would take long to compile, before any of it is compiled."""
+        names = (*self.identities, *self.classes, *self.agents)
+        if (count := len(names) + len(self.facts)) > MAX_TERMS:
+            raise FilterError(f"{count} terms; at most {MAX_TERMS} are allowed")
+        patterns = [name for name in names if name.startswith("/")]
+        patterns += [fact.value for fact in self.facts if fact.operator == "=~"]
+        if len(patterns) > MAX_PATTERNS:
+            raise FilterError(
+                f"{len(patterns)} regular expressions; at most {MAX_PATTERNS} are allowed: join them with | or by name"
+            )
+        if (length := sum(map(len, patterns))) > MAX_PATTERNS_LENGTH:
+            raise FilterError(
+                f"regular expressions of {length} characters in all; at most {MAX_PATTERNS_LENGTH} are allowed"
+            )
 
     def merged(self, other: Filter) -> Filter:
         """Return the filter that asks for what both ask for."""
@@ -227,7 +248,7 @@ def _pattern_of(term: str) -> Any:
     return _regex(term[1:-1])
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4 * MAX_PATTERNS)  # more than one filter has: what was checked is not compiled again
 def _regex(pattern: str) -> Any:
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise FilterError(f"regular expression of {len(pattern)} characters; the limit is {MAX_PATTERN_LENGTH}")

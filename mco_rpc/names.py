@@ -14,6 +14,9 @@ from mco_rpc.errors import ConfigError
 # as a wildcard and nothing that could leave a folder or a terminal line.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,127}\Z")
 
+# A reply key is a name too: the caller's, a dot and a token.
+MAX_CALLER_LENGTH = 100
+
 BROADCAST, NODE, REPLY, EVENT = "broadcast", "node", "reply", "event"
 EXCHANGE_KINDS = (BROADCAST, NODE, REPLY, EVENT)
 
@@ -31,6 +34,11 @@ def check(kind: str, name: str) -> str:
         raise ConfigError(
             f"{kind} {name!r} cannot be used: 1 to 128 letters, digits and _ . @ : + - are allowed, "
             "and the first is a letter or a digit"
+        )
+    if kind == "caller" and len(name) > MAX_CALLER_LENGTH:
+        raise ConfigError(
+            f"caller {name!r} cannot be used: {len(name)} characters; at most {MAX_CALLER_LENGTH} are allowed, "
+            "because answers are addressed with the name and more"
         )
     return name
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,11 +18,13 @@ import msgspec
 from mco_rpc import names
 from mco_rpc.errors import InvalidData, MissingData, SchemaError, UnknownAction
 from mco_rpc.suggestion import did_you_mean
-from mco_rpc.validation import VALIDATORS, regex
+from mco_rpc.validation import VALIDATORS, matches, regex
 
 TYPES = ("string", "list", "boolean", "integer", "float", "number", "array", "hash", "any")
 DISPLAYS = ("always", "ok", "failed")
 DEFAULT_MAX_LENGTH = 4096
+# Says whether a text matches an expression: `validation.matches`, or `may_match` for a schema from elsewhere.
+Matches = Callable[[str, str], bool]
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,8 +45,11 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     choices: tuple[str, ...] = ()
     max_length: int = DEFAULT_MAX_LENGTH
 
-    def check(self, value: object) -> Any:
+    def check(self, value: object, matches: Matches = matches) -> Any:
         """Return the value in its canonical form.
+
+        Args:
+            matches: runs the expression of ``validate``.
 
         Raises:
             ValueError: what was expected and what was seen.
@@ -55,13 +61,13 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         if self.choices and value not in self.choices:
             raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
         if self.validate and isinstance(value, str):
-            return self._validated(value)
+            return self._validated(value, matches)
         return value
 
-    def _validated(self, value: str) -> str:
+    def _validated(self, value: str, matches: Matches) -> str:
         validate = self.validate or ""
         if _is_expression(validate):
-            if not regex(validate[1:-1]).fullmatch(value):
+            if not matches(validate[1:-1], value):
                 raise ValueError(f"{_shown(value)} does not match {validate}")
             return value
         try:
@@ -129,8 +135,11 @@ class ActionSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     timeout_s: float = 10.0
     mutating: bool = False
 
-    def check_inputs(self, agent: str, data: dict[str, Any]) -> dict[str, Any]:
+    def check_inputs(self, agent: str, data: dict[str, Any], matches: Matches = matches) -> dict[str, Any]:
         """Return the inputs in canonical form, with defaults filled in.
+
+        Args:
+            matches: runs expressions; `validation.may_match` if a node sent this schema.
 
         Raises:
             MissingData: a required input is not there.
@@ -145,7 +154,7 @@ class ActionSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         for name, declared in self.inputs.items():
             if name in data:
                 try:
-                    checked[name] = declared.check(data[name])
+                    checked[name] = declared.check(data[name], matches)
                 except ValueError as e:
                     raise InvalidData(f"{where}: input {name}: {e}") from e
             elif declared.default is not None:
@@ -193,8 +202,12 @@ class AgentSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
                 f"it has {', '.join(sorted(self.actions))}"
             ) from None
 
-    def check(self) -> AgentSchema:
+    def check(self, *, is_foreign: bool = False) -> AgentSchema:
         """Return this schema if it is sound.
+
+        Args:
+            is_foreign: a node sent it: its expressions are not compiled and its defaults not checked, for either
+                could keep us busy for as long as it likes, and the node has done both.
 
         Raises:
             SchemaError: what is wrong with the declaration, and where.
@@ -214,7 +227,7 @@ class AgentSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
                     if declared.type not in TYPES:
                         raise SchemaError(f"{where}: type {declared.type!r} is not one of {', '.join(TYPES)}")
                     if isinstance(declared, Input):
-                        _check_input(where, declared)
+                        _check_input(where, declared, is_foreign=is_foreign)
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -224,27 +237,28 @@ class AgentSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     @classmethod
     def from_json(cls, plain: object) -> AgentSchema:
-        """Return the schema in plain data; raise `SchemaError` if it holds none."""
+        """Return the schema that a node sent as plain data; raise `SchemaError` if it holds none."""
         try:
-            return msgspec.convert(plain, cls).check()
+            return msgspec.convert(plain, cls).check(is_foreign=True)
         except msgspec.ValidationError as e:
             raise SchemaError(f"not an agent schema: {e}") from e
 
 
-def _check_input(where: str, declared: Input) -> None:
+def _check_input(where: str, declared: Input, *, is_foreign: bool) -> None:
     validate = declared.validate
     if validate and declared.type not in ("string", "list"):
         raise SchemaError(f"{where}: validate={validate!r} checks text, and nothing of type {declared.type}")
     if validate and _is_expression(validate):
         try:
-            regex(validate[1:-1])
+            if not is_foreign:
+                regex(validate[1:-1])
         except (re.error, OverflowError, RecursionError) as e:
             raise SchemaError(f"{where}: validate={validate!r} is not an expression: {e}") from e
     elif validate and validate not in VALIDATORS:
         raise SchemaError(f"{where}: validate={validate!r} is not /an expression/ or one of {', '.join(VALIDATORS)}")
     if declared.type == "list" and not declared.choices:
         raise SchemaError(f"{where}: a list needs choices")
-    if declared.default is not None:
+    if declared.default is not None and not is_foreign:
         try:
             declared.check(declared.default)
         except ValueError as e:

@@ -7,7 +7,9 @@ import functools
 import ipaddress
 import re
 from collections.abc import Callable
+from typing import Any
 
+MAX_FOREIGN_PATTERN_LENGTH = 1024
 # Nothing here means anything to a shell; a leading "-" would mean something to a command.
 _SHELLSAFE = re.compile(r"[A-Za-z0-9_./:@%+=,][A-Za-z0-9_./:@%+=,-]*\Z")
 
@@ -67,3 +69,35 @@ VALIDATORS: dict[str, Callable[[str], str]] = {
 def regex(pattern: str) -> re.Pattern[str]:
     """Return the compiled expression of a schema (an agent's author wrote it, not the network)."""
     return re.compile(pattern)
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Say whether a whole text matches an expression of an agent of our own."""
+    return regex(pattern).fullmatch(text) is not None
+
+
+def may_match(pattern: str, text: str) -> bool:
+    """Say whether a whole text matches an expression that somebody else sent, in time linear in the text.
+
+    What RE2 does not take, or is too long, counts as matching: it is unchecked here, and who sent it checks it.
+    """
+    compiled = _foreign_regex(pattern)
+    try:
+        return compiled is None or compiled.fullmatch(text) is not None
+    except UnicodeEncodeError:  # half a character
+        return True
+
+
+@functools.lru_cache(maxsize=64)
+def _foreign_regex(pattern: str) -> Any:
+    if len(pattern) > MAX_FOREIGN_PATTERN_LENGTH:
+        return None
+    import re2  # who asks for nothing with an expression does not pay for the engine
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    try:
+        return re2.compile(pattern, options)
+    except (re2.error, UnicodeEncodeError):
+        return None

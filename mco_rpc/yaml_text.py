@@ -10,6 +10,7 @@ from typing import Any
 from mco_rpc.errors import ConfigError
 
 _MAX_YAML_DEPTH = 500
+_MAX_ALIASED_NODES = 100_000
 
 
 def read_yaml_mapping(file: Path) -> dict[str, Any]:
@@ -42,8 +43,9 @@ def parse_yaml(text: str, where: str) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        if len(text) > _MAX_YAML_DEPTH:
-            _check_depth(yaml.parse(text, loader))
+        # An alias needs its star; without one, a short text can neither be nested too deep nor grow.
+        if len(text) > _MAX_YAML_DEPTH or "*" in text:
+            _check_size(yaml.parse(text, loader))
         return yaml.load(text, loader)  # noqa: S506 - both are safe
     except Exception as e:  # beside YAMLError whatever the tags' constructors stumble over: KeyError, IndexError, ...
         mark = getattr(e, "problem_mark", None)
@@ -52,14 +54,40 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}:{place} not YAML: {problem}") from e
 
 
-def _check_depth(events: Iterable[Any]) -> None:
-    """Refuse what is nested so deep that libyaml's loader, which recurses in C, would end the process."""
+def _check_size(events: Iterable[Any]) -> None:
+    """Refuse what would end the process or fill its memory.
+
+    That is nesting so deep that libyaml's loader recurses in C beyond its stack, and aliases of aliases: they cost
+    nothing to load, and everything to whoever writes them out.
+    """
     import yaml
 
-    depth = 0
+    sizes = [0]  # of the collections that are open, in nodes with their aliases followed
+    anchors: list[str | None] = []
+    size_of: dict[str | None, int] = {}
+    aliased = 0
     for event in events:
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_YAML_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested more than {_MAX_YAML_DEPTH} deep", problem_mark=event.start_mark
-            )
+        mark, alias = event.start_mark, getattr(event, "anchor", None)
+        if isinstance(event, yaml.CollectionStartEvent):
+            sizes.append(1)
+            anchors.append(event.anchor)
+            if len(anchors) > _MAX_YAML_DEPTH:
+                raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_YAML_DEPTH} deep", problem_mark=mark)
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            size, anchor = sizes.pop(), anchors.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            size, anchor = 1, event.anchor
+        elif isinstance(event, yaml.AliasEvent):
+            size, anchor = size_of.get(alias, 1), None
+            aliased += size
+            if aliased > _MAX_ALIASED_NODES:
+                raise yaml.MarkedYAMLError(
+                    problem=f"its aliases stand for more than {_MAX_ALIASED_NODES} values",
+                    problem_mark=mark,
+                )
+        else:
+            continue
+        sizes[-1] += size
+        if anchor:
+            size_of[anchor] = size

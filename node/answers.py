@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from mco_rpc.security import Security
 from mco_rpc.status import Status
 
 from .audit import Audit
+from .rejections import Rejections
 
 _log = logging.getLogger(__name__)
 # Characters of a name from the network that are shown and recorded.
@@ -49,7 +51,23 @@ class Answers:
         self._send = send
         self._max_body_bytes = max_body_bytes
         self._clock = clock
-        self.counters: Counter[str] = Counter()
+        self._counters: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._rejections = Rejections(audit, clock)
+
+    def count(self, what: str) -> None:
+        """Count one more of something."""
+        with self._lock:
+            self._counters[what] += 1
+
+    def counters(self) -> dict[str, int]:
+        """Return how many there were of what."""
+        with self._lock:
+            return dict(self._counters)
+
+    def close(self) -> None:
+        """Record what is still to be recorded."""
+        self._rejections.close()
 
     def give(
         self, request: Request, arrived: float, status: Status, message: str, data: Mapping[str, Any] | None = None
@@ -70,7 +88,7 @@ class Answers:
         )
         body, sent = self._encoded(reply)
         outcome = Status(sent.status).text
-        self.counters[outcome] += 1
+        self.count(outcome)
         self._audit.record(
             {
                 "time": reply.sent_at,
@@ -128,14 +146,5 @@ class Answers:
 
     def reject(self, packet: Packet, error: Exception) -> None:
         """Record a message that nobody is answered for: whoever sent it is not who it names."""
-        self.counters["rejected"] += 1
-        _log.warning("message %.64r from key %.64r was rejected: %s", packet.message_id, packet.signer, error)
-        self._audit.record(
-            {
-                "time": self._clock(),
-                "request": packet.message_id[:128],
-                "signer": packet.signer[:128],
-                "outcome": "rejected",
-                "reason": str(error)[:1024],
-            }
-        )
+        self.count("rejected")
+        self._rejections.keep(packet, error)

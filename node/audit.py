@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit seam: one record of every request that reached this node, allowed or not, and of what became of it."""
+"""The audit seam: one record of every request for this node, allowed or not, and of what became of it.
+
+What a filter meant for others leaves no record; of a flood of rejected messages there are some, and their number.
+"""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import stat
 import threading
 from collections import deque
 from pathlib import Path
@@ -17,6 +21,8 @@ from mco_rpc.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 MAX_RECORD_BYTES = 16 * 1024
+# Through a link that somebody else put there, records would go into a file of his choice.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Audit(Protocol):
@@ -96,4 +102,6 @@ class JsonLinesAudit:
             os.close(self._fd)
             self._fd = -1
         self._is_torn = False
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(self._path, _FLAGS, 0o600)
+        if stat.S_ISREG(os.fstat(self._fd).st_mode):
+            os.fchmod(self._fd, 0o600)  # an older file may be open to others

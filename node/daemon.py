@@ -40,6 +40,7 @@ class Node:
 
     Args:
         clock: seconds since the epoch.
+        monotonic: seconds of a clock that nobody sets.
         audit: where requests are recorded; the configured file, or nowhere, if None.
     """
 
@@ -50,6 +51,7 @@ class Node:
         security: Security,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         audit: Audit | None = None,
     ) -> None:
         self._settings, self._connector, self._security, self._clock = settings, connector, security, clock
@@ -80,7 +82,7 @@ class Node:
             agents=self._loaded.agents,
             collectives=settings.collectives,
             security=security,
-            guard=ReplayGuard(clock, settings.max_clock_skew_s, settings.max_ttl_s),
+            guard=ReplayGuard(clock, settings.max_clock_skew_s, settings.max_ttl_s, monotonic=monotonic),
             authorization=authorization.make(settings.authorization),
             workers=self._workers,
             answers=self._answers,
@@ -107,6 +109,7 @@ class Node:
         self._publish_presence("stop")
         self._connector.close()
         self._facts.stop()
+        self._answers.close()
         self._audit.close()
         return is_done
 
@@ -209,7 +212,7 @@ class Node:
             "threads": threading.active_count(),
             "hanging_actions": self._workers.lost,
             "inactive_agents": dict(self._loaded.inactive),
-            "counters": dict(self._answers.counters),
+            "counters": self._answers.counters(),
         }
 
     def settings(self) -> Mapping[str, Any]:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ladder from a message to its reply; every request that comes in here leaves a reply and an audit record.
+"""The ladder from a message to its reply; a request for this node leaves an audit record, and a reply if one is due.
 
 The rungs, in order: size, signature over the raw bytes, decoding, clock skew and time to live, replay,
 collective, filter, the action, its inputs, authorization, a bounded worker with a deadline, its outputs,
-the audit, the reply. No reply goes to a caller who is not authentic, or whose filter is for others.
+the audit, the reply. A request whose filter is for others is counted and leaves neither; one whose caller is not
+authentic is recorded and not answered.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class _Call:
     schema: ActionSchema
     data: dict[str, Any]
     arrived: float
+    left_s: float
 
 
 class Dispatcher:
@@ -91,7 +93,7 @@ class Dispatcher:
     def receive(self, packet: Packet) -> None:
         """Take one message up the ladder; never raise."""
         arrived = time.monotonic()
-        self._answers.counters["received"] += 1
+        self._answers.count("received")
         try:
             request = self._authentic(packet)
         except (SecurityError, MessageError) as e:
@@ -110,7 +112,7 @@ class Dispatcher:
             )
         else:
             if call is None:
-                self._answers.counters["filtered"] += 1
+                self._answers.count("filtered")
             else:
                 self._hand_over(call)
 
@@ -127,7 +129,7 @@ class Dispatcher:
 
     def _admit(self, request: Request, arrived: float) -> _Call | None:
         """Return the call to make, None if the request is for others; raise what the caller is told."""
-        self._guard.admit(request)
+        left_s = self._guard.admit(request)
         if request.collective not in self._collectives:
             raise Denied(f"this node is not in collective {request.collective!r}")
         if request.reply_to is not None and not names.is_reply_key_of(request.caller, request.reply_to):
@@ -148,7 +150,7 @@ class Dispatcher:
         except BaseException as e:  # whatever it raises denies, an exit too
             where = f"{request.agent}#{request.action}"
             raise Denied(f"{request.caller} may not call {where} here: {_said(e)}") from e
-        return _Call(request, agent, schema, data, arrived)
+        return _Call(request, agent, schema, data, arrived, left_s)
 
     def _is_for_us(self, request: Request) -> bool:
         subject = self._subject()
@@ -165,7 +167,7 @@ class Dispatcher:
         try:
             self._workers.submit(
                 Job(
-                    start_by=call.arrived + request.ttl_s,
+                    start_by=call.arrived + call.left_s,
                     timeout_s=schema.timeout_s,
                     work=lambda until: self._work(call, until),
                     on_timeout=lambda: self._answers.give(
@@ -178,7 +180,7 @@ class Dispatcher:
                         request,
                         call.arrived,
                         Expired.status,
-                        f"{where} waited {request.ttl_s:g} s for a free worker and was not begun",
+                        f"{where} waited {call.left_s:.3g} s for a free worker and was not begun",
                     ),
                     on_stop=lambda is_begun: self._answers.give(
                         request,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ import msgspec
 
 from mco_rpc.command import run
 from mco_rpc.errors import ConfigError, RequestError
+from mco_rpc.ownership import why_not_trusted
 from mco_rpc.yaml_text import parse_yaml, read_yaml_mapping
 
 _log = logging.getLogger(__name__)
@@ -101,30 +101,45 @@ class Facts:
     def start(self) -> None:
         """Run the executables once, and again every interval."""
         self.refresh()
-        if self._folder.is_dir():
-            self._thread = threading.Thread(target=self._every_interval, name="facts", daemon=True)
-            self._thread.start()
+        # Without a folder too: it may be made later.
+        self._thread = threading.Thread(target=self._every_interval, name="facts", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Run them no more."""
         self._stop.set()
 
     def refresh(self) -> None:
-        """Ask every source in the folder now."""
-        sources = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+        """Ask every source in the folder now; never raise."""
         fresh: dict[str, dict[str, Any]] = {}
         problems: dict[str, str] = {}
-        for source in sources:
-            if source.name.startswith(".") or not source.is_file():
-                continue
-            try:
-                fresh[source.name] = _plain_mapping(_read_source(source))
-            except (ConfigError, RequestError, OSError) as e:
-                fresh[source.name] = self._by_source.get(source.name, {})
-                problems[source.name] = f"facts {source}: {e}; the last good values are kept"
-                _log.error("%s", problems[source.name])
+        try:
+            for source in self._sources():
+                try:
+                    fresh[source.name] = _plain_mapping(_read_source(source))
+                except Exception as e:
+                    fresh[source.name] = self._by_source.get(source.name, {})
+                    problems[source.name] = f"facts {source}: {_said(e)}; the last good values are kept"
+        except Exception as e:
+            fresh = self._by_source
+            problems = {"": f"facts_dir: {self._folder}: {_said(e)}; the last good values are kept"}
+        for problem in problems.values():
+            _log.error("%s", problem)
         self._by_source, self._problems = fresh, problems
         self._generation += 1
+
+    def _sources(self) -> list[Path]:
+        """Return the files in the folder; none if there never was one."""
+        try:
+            why_not = why_not_trusted(self._folder.stat())
+            found = sorted(self._folder.iterdir())
+        except FileNotFoundError:
+            if self._by_source:
+                raise
+            return []
+        if why_not:
+            raise ConfigError(why_not)
+        return [source for source in found if not source.name.startswith(".") and source.is_file()]
 
     def _every_interval(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -162,14 +177,20 @@ def _read_classes(path: Path) -> frozenset[str]:
     return frozenset(names or ())
 
 
+def _said(error: Exception) -> str:
+    if isinstance(error, ConfigError | RequestError):
+        return str(error)
+    return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
+
+
 def _read_source(source: Path) -> Any:
     if source.suffix in (".yaml", ".yml"):
         return read_yaml_mapping(source)
     status = source.stat()
     if not os.access(source, os.X_OK):
         raise ConfigError("neither executable nor a .yaml file")
-    if status.st_mode & stat.S_IWOTH or status.st_uid not in (0, os.geteuid()):
-        raise ConfigError("not run, because somebody else may write it; own it and run: chmod o-w")
+    if why_not := why_not_trusted(status):
+        raise ConfigError(f"not run, because {why_not}")
     done = run((str(source),), deadline=time.monotonic() + EXECUTABLE_TIMEOUT_S, check=True)
     if done.is_truncated:
         raise ConfigError("it printed too much")

@@ -17,6 +17,7 @@ from pathlib import Path
 from mco_rpc.agent import Agent, NodeView
 from mco_rpc.config import NodeSettings
 from mco_rpc.errors import ConfigError, McoError
+from mco_rpc.ownership import why_not_trusted
 from mco_rpc.suggestion import did_you_mean
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,9 @@ def _classes(settings: NodeSettings, problems: list[str]) -> Iterator[tuple[str,
         if not folder.is_dir():
             _problem(problems, f"libdir: {folder} is not a folder")
             continue
+        if why_not := why_not_trusted(folder.stat(), is_owner_checked=False):
+            _problem(problems, f"libdir: nothing in {folder} was loaded: {why_not}")
+            continue
         for file in sorted(folder.glob("*.py")):
             try:
                 yield from ((str(file), kind) for kind in _classes_in(file))
@@ -90,6 +94,8 @@ def _classes(settings: NodeSettings, problems: list[str]) -> Iterator[tuple[str,
 
 
 def _classes_in(file: Path) -> list[type[Agent]]:
+    if why_not := why_not_trusted(file.stat(), is_owner_checked=False):
+        raise ConfigError(why_not)
     name = f"mco_libdir_{file.stem}_{abs(hash(str(file))):x}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:

@@ -71,8 +71,9 @@ class Fleet:
         options = self.session.options
         source = BroadcastDiscovery(self.session.connection)
         found = source.discover(self.filter, None, options.discovery_timeout_s)
-        if found.unverified:
-            raise DiscoveryError(f"answers to the discovery were not believed: {with_reasons(found.unverified)}")
+        if found.unverified or found.unverified_more:
+            disbelieved = with_reasons(found.unverified, found.unverified_more)
+            raise DiscoveryError(f"answers to the discovery were not believed: {disbelieved}")
         if found.absent:
             raise DiscoveryError(f"named, and not found: {with_reasons(found.absent)}")
         if not found.nodes:

@@ -33,9 +33,14 @@ def discover(asking: RpcClient, nodes: list[str] | None) -> None:
         DiscoveryError: there is nobody to ask.
     """
     if not asking.discover(nodes=nodes):
-        if asking.filter.identities or asking.stats.unverified:
+        if asking.stats.unverified:
             asking.require_discovered()
-        raise DiscoveryError(_absence(asking))
+        why = _other_agents(asking)
+        if why is None:
+            if asking.filter.identities:
+                asking.require_discovered()
+            why = nobody(asking.connection, asking.filter)
+        raise DiscoveryError(why)
 
 
 def nobody(connection: Connection, node_filter: Filter) -> str:
@@ -48,8 +53,8 @@ def nobody(connection: Connection, node_filter: Filter) -> str:
     return f"{text}do they run, are they in collective {settings.collective}, and do they trust {principal}?"
 
 
-def _absence(asking: RpcClient) -> str:
-    """Return why nobody was discovered: because nobody has the agent, if somebody offers others."""
+def _other_agents(asking: RpcClient) -> str | None:
+    """Return that nobody has the agent, if somebody offers others."""
     patience_s = min(asking.discovery_timeout_s, _LOOK_AGAIN_S)
     other = RpcClient("rpcutil", asking.connection, timeout_s=patience_s, discovery_timeout_s=patience_s)
     other.add_filter(asking.filter)
@@ -62,4 +67,4 @@ def _absence(asking: RpcClient) -> str:
                 f"no node that offers agent {asking.agent!r} was discovered{did_you_mean(asking.agent, names)}; "
                 f"{node} offers {', '.join(names)} (filter: {asking.filter})"
             )
-    return nobody(asking.connection, asking.filter)
+    return None

@@ -31,6 +31,7 @@ Exit status:
 
 def of(results: Results) -> int:
     """Return the status for a call to known nodes."""
-    if not results.answers and not results.unverified:
+    is_somebody_doubted = bool(results.unverified or results.unverified_more)
+    if not results.answers and not is_somebody_doubted:
         return NO_ANSWER
-    return FAILED if results.failed or results.missing or results.unverified else OK
+    return FAILED if results.failed or results.missing or is_somebody_doubted else OK

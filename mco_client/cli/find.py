@@ -28,7 +28,7 @@ Examples:
 def find(connection: Connection, node_filter: Filter, is_json: bool) -> int:
     """Print the names of the nodes that match."""
     found = BroadcastDiscovery(connection).discover(node_filter, None, connection.settings.discovery_timeout_s)
-    output.warn_of_unbelieved(found.unverified)
+    output.warn_of_unbelieved(found.unverified, found.unverified_more)
     if is_json:
         output.say_json(list(found.nodes))
     else:
@@ -36,7 +36,7 @@ def find(connection: Connection, node_filter: Filter, is_json: bool) -> int:
             output.say(node)
     for node, why in found.absent.items():
         output.warn(f"{node} was named, and not found: {why}")
-    if found.unverified or (found.absent and found.nodes):
+    if found.unverified or found.unverified_more or (found.absent and found.nodes):
         return exits.FAILED
     if not found.nodes:
         if not found.absent:

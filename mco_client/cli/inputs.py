@@ -7,7 +7,6 @@ elsewhere: a schema that cannot be used is no reason to fail, and none to skip a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,9 @@ from mco_rpc.errors import ConfigError, RequestError, SchemaError
 from mco_rpc.filters import Filter
 from mco_rpc.schema import ActionSchema, AgentSchema, Input
 from mco_rpc.suggestion import did_you_mean
+from mco_rpc.validation import may_match
 
-# Asked together, and the first to answer is enough: one that hangs holds up nobody.
+# Asked together, so that one that hangs, or lies, is not the only one.
 ASKED_FOR_SCHEMA = 3
 
 
@@ -40,8 +40,15 @@ def words(given: Iterable[str]) -> dict[str, str]:
     return texts
 
 
-def schema_of(connection: Connection, agent: str, nodes: Sequence[str]) -> AgentSchema | str:
-    """Return what some of the nodes say that the agent can be asked, or why none did."""
+def schemas_of(
+    connection: Connection, agent: str, nodes: Sequence[str], *, is_first_enough: bool
+) -> list[AgentSchema] | str:
+    """Return what some of the nodes say that the agent can be asked, or why none did.
+
+    Args:
+        is_first_enough: whether the first usable answer ends the wait; else all who were asked are awaited, because
+            a single one may lie.
+    """
     targets = tuple(nodes[:ASKED_FOR_SCHEMA])
     call = Call(
         connection,
@@ -52,16 +59,26 @@ def schema_of(connection: Connection, agent: str, nodes: Sequence[str]) -> Agent
         targets=targets,
         timeout_s=connection.settings.discovery_timeout_s,
     )
+    schemas: list[AgentSchema] = []
     reasons = []
     for result in call:
         if not result.is_ok:
             reasons.append(f"{result.sender}: {result.status_text}: {result.message}")
             continue
         try:
-            return AgentSchema.from_json(result.data.get("schema"))
+            schemas.append(AgentSchema.from_json(result.data.get("schema")))
         except SchemaError as e:
             reasons.append(f"{result.sender}: {e}")
-    return one_line("; ".join(reasons)) or f"no reply from {', '.join(targets)}"
+        else:
+            if is_first_enough:
+                break
+    return schemas or one_line("; ".join(reasons)) or f"no reply from {', '.join(targets)}"
+
+
+def is_harmless(schemas: Iterable[AgentSchema], action: str) -> bool:
+    """Say whether all that is known of an action agrees that it changes nothing."""
+    declared = [schema.actions.get(action) for schema in schemas]
+    return bool(declared) and all(each is not None and not each.mutating for each in declared)
 
 
 def checked(schema: AgentSchema, action: str, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -75,12 +92,10 @@ def checked(schema: AgentSchema, action: str, texts: Mapping[str, str]) -> dict[
     try:
         declared = schema.action(action)
         data = {name: _parsed(declared, name, text) for name, text in texts.items()}
-        declared.check_inputs(schema.name, data)
+        declared.check_inputs(schema.name, data, may_match)
     except RequestError as e:
         usages = [usage(schema.name, declared)] if declared else _usages(schema, action)
         raise ConfigError("\n".join([one_line(e, 1000), *usages])) from e
-    except re.error:
-        pass  # a regular expression of a node's schema is broken; whether the input fits is for the nodes to say
     return data
 
 

@@ -110,10 +110,8 @@ def say_failures(results: Results) -> None:
         for text in data:
             say(indented(text))
     if results.silent:
-        say(
-            coloured(f"no reply within {results.timeout_s:g} s from {len(results.silent)} of {of}: ", "red")
-            + listed(results.silent)
-        )
+        waited = f" within {results.timeout_s:g} s" if results.timeout_s else ""
+        say(coloured(f"no reply{waited} from {len(results.silent)} of {of}: ", "red") + listed(results.silent))
     for node, why in sorted(results.absent.items()):
         say(coloured(f"{one_line(node)}: named, and not found: {why}", "red"))
     if results.lost:
@@ -132,12 +130,14 @@ def say_finished(results: Results, took_s: float) -> None:
 
 def warn_of_strangers(results: Results) -> None:
     """Warn of answers that nothing was made of, because they are not believed or nobody asked for them."""
-    warn_of_unbelieved(results.unverified)
+    warn_of_unbelieved(results.unverified, results.unverified_more)
     if strangers := listed(result.sender for result in results.unexpected):
         warn(f"answered without being asked: {strangers}")
 
 
-def warn_of_unbelieved(unverified: Mapping[str, str]) -> None:
+def warn_of_unbelieved(unverified: Mapping[str, str], more: int = 0) -> None:
     """Warn of answers that nobody whom we trust has signed."""
     for node, why in sorted(unverified.items()):
         warn(f"the answer of {one_line(node)} was not believed: {one_line(why)}")
+    if more:
+        warn(f"and {more:,} more answers were not believed")

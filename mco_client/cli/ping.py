@@ -76,4 +76,5 @@ def _numbers(times_s: list[float]) -> dict[str, float]:
 def _status(results: Results) -> int:
     if not results.answers and not results.unverified:
         return exits.NOBODY
-    return exits.FAILED if results.failed or results.unverified or results.missing else exits.OK
+    doubted = results.unverified or results.unverified_more
+    return exits.FAILED if results.failed or doubted or results.missing else exits.OK

@@ -12,6 +12,8 @@ from mco_client.text import natural, one_line, safe
 from mco_rpc.schema import ActionSchema, Output
 
 _MAX_LINE = 2000
+# Lines of one node; one that says more shall not push away what the others say.
+_MAX_LINES = 200
 
 
 def say(results: Results, schema: ActionSchema | None, stats: Stats, *, is_verbose: bool) -> None:
@@ -63,11 +65,18 @@ def _blocks(good: list[Result], labels: Mapping[str, str], *, is_verbose: bool) 
         for name, label in labels.items():
             text = output.value(result.data.get(name))
             if "\n" in text.rstrip("\n"):
-                lines += [f"    {label}:", output.indented(text.rstrip("\n"), " " * 8)]
+                texts = text.rstrip("\n").split("\n")
+                lines += [f"    {label}:", *(f"        {_cut(line)}" for line in texts)]
             else:
                 lines.append(f"    {label:>{width}}: {one_line(text, _MAX_LINE)}")
+        if (more := len(lines) - _MAX_LINES) > 0:
+            lines[_MAX_LINES:] = [f"    ... {more:,} more lines; -j prints all"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]}... ({len(line)} characters)"
 
 
 def _took(result: Result) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -10,14 +11,18 @@ import click
 
 from mco_client.cli import asking, exits, inputs, options, output, replies
 from mco_client.connection import Connection
+from mco_client.results import Results
 from mco_client.rpc import RpcClient
+from mco_client.text import listed
 from mco_rpc import names
-from mco_rpc.errors import ConfigError
+from mco_rpc.errors import BrokerError, ConfigError
 from mco_rpc.filters import Filter
 from mco_rpc.schema import ActionSchema
 
 # The node's own "timed out" shall arrive before we stop to wait for it.
 GRACE_S = 1.0
+# A node may say what it likes; who wants to wait for longer says so.
+MAX_SCHEMA_TIMEOUT_S = 120.0
 
 
 @click.command(
@@ -65,30 +70,66 @@ def rpc(
     if not is_json:
         output.prepare_table()
     asking.discover(client, nodes)
-    schema, data = _checked(client, action, texts, is_verbose=is_verbose)
-    if nodes is None and not node_filter and not is_sure and (schema is None or schema.mutating):
+    is_consent_needed = nodes is None and not node_filter and not is_sure
+    schema, data, is_harmless = _checked(client, action, texts, is_verbose=is_verbose, is_sure=not is_consent_needed)
+    if is_consent_needed and not is_harmless:
         _require_consent(client, action, is_known=schema is not None)
     if timeout_s is None and schema is not None:
-        client.timeout_s = min(schema.timeout_s + GRACE_S, options.MAX_TIMEOUT_S)
-    results = client.call(action, **data)
+        client.timeout_s = min(schema.timeout_s + GRACE_S, MAX_SCHEMA_TIMEOUT_S)
+    try:
+        results = client.call(action, **data)
+    except (BrokerError, KeyboardInterrupt) as e:
+        if client.last_results is not None:
+            _say_cut_off(client, client.last_results, schema, e, is_verbose=is_verbose, is_json=is_json)
+        raise
+    _say(client, results, schema, is_verbose=is_verbose, is_json=is_json)
+    return exits.of(results)
+
+
+def _say(client: RpcClient, results: Results, schema: ActionSchema | None, *, is_verbose: bool, is_json: bool) -> None:
     output.warn_of_strangers(results)
     if is_json:
         output.say_json({"results": output.result_dicts(results), "statistics": client.stats.to_dict()})
     else:
         replies.say(results, schema, client.stats, is_verbose=is_verbose)
-    return exits.of(results)
+
+
+def _say_cut_off(
+    client: RpcClient,
+    results: Results,
+    schema: ActionSchema | None,
+    why: BaseException,
+    *,
+    is_verbose: bool,
+    is_json: bool,
+) -> None:
+    """Print what came before a call was cut off, and of whom nobody knows; the error itself is told elsewhere."""
+    results = dataclasses.replace(results, timeout_s=0.0)  # nobody waited for so long
+    if results.answers:
+        _say(client, results, schema, is_verbose=is_verbose, is_json=is_json)
+    if isinstance(why, KeyboardInterrupt):
+        unknown = f"; what became of it is unknown on {listed(results.silent)}" if results.silent else ""
+        output.warn(
+            f"{results.agent}#{results.action}: interrupted: {len(results)} of {len(results.expected)} "
+            f"had answered{unknown}"
+        )
 
 
 def _checked(
-    client: RpcClient, action: str, texts: dict[str, str], *, is_verbose: bool
-) -> tuple[ActionSchema | None, dict[str, Any]]:
-    """Return what is known of the action, and its inputs; they stay text if nothing is known."""
-    schema = inputs.schema_of(client.connection, client.agent, client.discovered)
-    if isinstance(schema, str):
+    client: RpcClient, action: str, texts: dict[str, str], *, is_verbose: bool, is_sure: bool
+) -> tuple[ActionSchema | None, dict[str, Any], bool]:
+    """Return what is known of the action, its inputs, and whether all who say something say that it is harmless.
+
+    The inputs stay text if nothing is known.
+    """
+    schemas = inputs.schemas_of(client.connection, client.agent, client.discovered, is_first_enough=is_sure)
+    if isinstance(schemas, str):
         if is_verbose:
-            output.warn(f"the inputs are sent as text and unchecked: no schema of agent {client.agent}: {schema}")
-        return None, dict(texts)
-    return schema.actions.get(action), inputs.checked(schema, action, texts)
+            output.warn(f"the inputs are sent as text and unchecked: no schema of agent {client.agent}: {schemas}")
+        return None, dict(texts), False
+    schema = next((schema for schema in schemas if action in schema.actions), schemas[0])
+    data = inputs.checked(schema, action, texts)
+    return schema.actions.get(action), data, inputs.is_harmless(schemas, action)
 
 
 def _require_consent(client: RpcClient, action: str, *, is_known: bool) -> None:

@@ -16,12 +16,14 @@ class Discovered:
 
     Attributes:
         unverified: nodes whose answers were not believed, and why; a population with some is not complete.
+        unverified_more: such answers beyond those that ``unverified`` names.
         absent: nodes that were named, one by one, and not found, and why; the same holds.
     """
 
     nodes: tuple[str, ...]
     unverified: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    unverified_more: int = 0
 
 
 class Discovery(Protocol):

@@ -40,7 +40,8 @@ class BroadcastDiscovery:
         found = call.results()
         refused = {result.sender: f"{result.status_text}: {result.message}" for result in found.failed}
         strangers = {result.sender: "it is not one of those that were named" for result in found.unexpected}
-        return Discovered(tuple(nodes[:limit]), {**found.unverified, **refused, **strangers}, absent_in(found))
+        doubted = {**found.unverified, **refused, **strangers}
+        return Discovered(tuple(nodes[:limit]), doubted, absent_in(found), found.unverified_more)
 
 
 def named_in(node_filter: Filter) -> tuple[str, ...] | None:

@@ -28,7 +28,9 @@ class Ed25519Security:
         self.principal = f"{own}{name}"
         self._trusts = trusts
         self._secret: bytes = crypto_sign_seed_keypair(seed)[1]
-        self._trusted = keys.KeyFolder(trusted) if isinstance(trusted, Path) else trusted
+        # Who asks as root may well use the keys that a user collected; who answers trusts nobody's folder but its own.
+        is_node = not own
+        self._trusted = keys.KeyFolder(trusted, is_owner_checked=is_node) if isinstance(trusted, Path) else trusted
 
     def sign(self, body: bytes) -> bytes:
         """Return the 64 bytes of the signature over ``body``."""

@@ -10,15 +10,18 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import stat
 from pathlib import Path
 
 from nacl.bindings import crypto_sign_seed_keypair
 
 from mco_rpc import names
 from mco_rpc.errors import SecurityError
+from mco_rpc.ownership import why_not_trusted
 
 _PRIVATE, _PUBLIC = "mco-ed25519-private", "mco-ed25519-public"
 SEED_BYTES = 32
+_MAX_FILE_BYTES = 4096
 
 
 def new_seed() -> bytes:
@@ -84,6 +87,8 @@ def read_public(path: Path) -> bytes:
 class KeyFolder:
     """The public keys ``NAME.pub`` of a folder, as they are at the moment of each question.
 
+    Whoever can write the folder or a key can be everybody: what others may write does not count.
+
     A key is read again when its file changed. The folder's own time would not do: it stays when a file is
     rewritten in place, and two changes within a tick of the kernel's clock share one.
 
@@ -91,8 +96,9 @@ class KeyFolder:
         SecurityError: the folder is missing, or a file in it is not a public key.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_owner_checked: bool = True) -> None:
         self._folder = folder
+        self._is_owner_checked = is_owner_checked
         self._known: dict[str, tuple[tuple[int, ...], bytes]] = {}
         try:
             found = [path.stem for path in folder.iterdir() if path.suffix == ".pub"]
@@ -114,12 +120,14 @@ class KeyFolder:
             return None
         path = self._folder / f"{name}.pub"
         try:
+            self._check(self._folder, self._folder.stat())
             now = path.stat()
         except FileNotFoundError:
             self._known.pop(name, None)
             return None
         except OSError as e:
             raise SecurityError(f"key {path}: {e.strerror}") from e
+        self._check(path, now)
         state = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
         known = self._known.get(name)
         if known is None or known[0] != state:
@@ -127,10 +135,19 @@ class KeyFolder:
             known = self._known[name] = (state, read_public(path))
         return known[1]
 
+    def _check(self, path: Path, status: os.stat_result) -> None:
+        if why_not := why_not_trusted(status, is_owner_checked=self._is_owner_checked):
+            self._known.clear()
+            raise SecurityError(f"{'folder' if path == self._folder else 'key'} {path} is not used: {why_not}")
+
 
 def _read(path: Path, kind: str) -> bytes:
     try:
-        words = path.read_text("ascii", "replace").split()
+        # To open a pipe would wait for its writer.
+        with open(path, encoding="ascii", errors="replace", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SecurityError(f"key {path}: not a regular file")
+            words = file.read(_MAX_FILE_BYTES).split()
     except OSError as e:
         raise SecurityError(f"key {path}: {e.strerror}") from e
     if len(words) != 2 or words[0] != kind:
@@ -142,3 +159,7 @@ def _read(path: Path, kind: str) -> bytes:
     if len(key) != SEED_BYTES:
         raise SecurityError(f"key {path}: {len(key)} bytes, expected {SEED_BYTES}")
     return key
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

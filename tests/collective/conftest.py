@@ -131,7 +131,7 @@ class Caller:
 
 
 class Audit(MemoryAudit):
-    """An audit that can be waited for: a record is kept after the reply was sent."""
+    """An audit that can be waited for: a record may come from any thread."""
 
     def __init__(self) -> None:
         super().__init__(10_000)
@@ -202,7 +202,12 @@ class Collective:
         security = for_node(identity, self._seeds.setdefault(identity, keys.new_seed()), self.trusted)
         audit = self.audits.setdefault(identity, Audit())
         made = Node(
-            msgspec.convert(values, NodeSettings), self.broker.connector(), security, clock=self.clock, audit=audit
+            msgspec.convert(values, NodeSettings),
+            self.broker.connector(),
+            security,
+            clock=self.clock,
+            monotonic=self.clock,
+            audit=audit,
         )
         self.nodes.append(made)
         made.start()

@@ -364,7 +364,11 @@ class TestWrongTime:
         collective.clock.advance(1000)
 
         # When requests come that are just young, old and long-lived enough
-        for fields in ({"sent_at": 10.0}, {"sent_at": -20.0, "ttl_s": 10.0}, {"ttl_s": 3600.0}):
+        for fields in (
+            {"sender": "ahead", "sent_at": 10.0},
+            {"sender": "behind", "sent_at": -19.0, "ttl_s": 10.0},
+            {"ttl_s": 3600.0},
+        ):
             fields["sent_at"] = collective.clock() + fields.get("sent_at", 0.0)
             reply = caller.reply_to(caller.send(caller.request(**fields)))
 
@@ -509,3 +513,36 @@ def test_the_node_says_how_much_it_rejected(
 
     # Then it has counted them
     assert stats.data["counters"] == {"received": 4, "rejected": 1, "filtered": 1, "unknown error": 1}
+
+
+def test_a_flood_of_rejected_messages_leaves_some_records_and_a_number(
+    collective: Any, caller: Any, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    # When far more messages come than can be true, and the node stops
+    bad = caller.packet(caller.request(), "web1", signature=b"x")
+    for _ in range(1000):
+        node.on_packet(bad)
+    node.stop()
+
+    # Then all are counted, and few are written of
+    assert node.stats()["counters"]["rejected"] == 1000
+    records = [entry for entry in collective.audits["web1"].entries if entry["outcome"] == "rejected"]
+    assert len(records) < 500
+    assert sum(entry.get("count", 1) for entry in records) == 1000
+    assert "more messages were rejected within 1 s" in caplog.text
+
+
+def test_the_record_is_kept_before_the_reply_is_sent(
+    collective: Any, caller: Any, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a node that is watched
+    happened: list[str] = []
+    publish, record = node._connector.publish, node._audit.record
+    monkeypatch.setattr(node._connector, "publish", lambda packets: (happened.append("sent"), publish(packets)))
+    monkeypatch.setattr(node._audit, "record", lambda entry: (happened.append("recorded"), record(entry)))
+
+    # When it answers
+    caller.ask("rpcutil", "ping")
+
+    # Then nobody has an answer of which there is no record
+    assert happened == ["recorded", "sent"]

@@ -480,3 +480,21 @@ def test_examples_of_the_help_work(line: str, mco: Mco, tmp_path: Path, monkeypa
         assert (ran.status, ran.err) == (0, ""), command
         assert ran.out
         passed_on = ran.out
+
+
+@pytest.mark.parametrize("command", ["ping", "find", "rpc rpcutil ping", "facts country"])
+def test_who_was_named_and_is_not_there_is_named(mco: Mco, command: str) -> None:
+    # Given one node that is there, and one that is not
+    ran = mco(f"{command} -I web1 -I gone1")
+    # Then the first is asked, the other is told, and that is no success
+    assert ran.status == 2
+    assert "gone1" in ran.out + ran.err
+    assert "offline" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(("command", "status"), [("ping", 4), ("find", 1), ("rpc rpcutil ping", 1)])
+def test_when_nobody_who_was_named_is_there(mco: Mco, command: str, status: int) -> None:
+    ran = mco(f"{command} -I gone1 -I gone2")
+    assert ran.status == status
+    assert "gone1" in ran.err
+    assert "gone2" in ran.err

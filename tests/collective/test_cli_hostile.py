@@ -16,6 +16,7 @@ import pytest
 
 from mco_client.cli.main import main
 from mco_client.connection import Connection
+from mco_client.progress import Progress
 from mco_lab.memory import MemoryFleet
 from mco_rpc import names
 from mco_rpc.config import ClientSettings
@@ -316,11 +317,11 @@ def test_who_was_not_asked_is_named_and_not_counted(
 
 def test_a_silent_node_is_named(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
     scripted(lambda request: {} if request.agent == "discovery" else None)
-    ran = mco("rpc rpcutil collective_info -t 1")
+    ran = mco("rpc rpcutil collective_info -t 1 --dt 1")
     assert ran.status == 2
     assert "\nno reply within 1 s from 1 of 2: evil\n" in ran.out
     assert "Finished processing 1 / 2 hosts" in ran.out
-    assert json.loads(mco("rpc rpcutil ping -t 1 -j").out)["statistics"]["noresponsefrom"] == ["evil"]
+    assert json.loads(mco("rpc rpcutil ping -t 1 --dt 1 -j").out)["statistics"]["noresponsefrom"] == ["evil"]
 
 
 def test_a_silent_node_has_no_inventory(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
@@ -394,9 +395,7 @@ def test_a_node_that_hangs_keeps_no_schema_from_us(mco: Mco, scripted: Callable[
     assert "unknown input 'fct', did you mean fact?" in ran.err
 
 
-@pytest.mark.parametrize(
-    ("declared_s", "option", "ttl_s"), [(7.5, "", 8.5), (7.5, "-t 0.25", 0.25), (1e12, "", 3600.0)]
-)
+@pytest.mark.parametrize(("declared_s", "option", "ttl_s"), [(7.5, "", 8.5), (7.5, "-t 0.25", 0.25), (1e12, "", 120.0)])
 def test_the_action_says_how_long_to_wait(
     declared_s: float, option: str, ttl_s: float, mco: Mco, scripted: Callable[[Answer], Scripted]
 ) -> None:
@@ -432,7 +431,51 @@ def test_a_node_that_offers_no_list_explains_nothing(
     scripted(answer)
     ran = mco("rpc toys play -I evil --dt 1")
     assert ran.status == 1
-    assert ran.err.startswith("mco: no node answered within 1 s for the filter: identity=evil;")
+    assert ran.err == "mco: named, and not found: evil (silent, or the rest of the filter does not match it)\n"
+
+
+def test_one_that_calls_a_change_harmless_is_outvoted(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
+    # Given a good node, and one that answers first and says that blocking changes nothing
+    lie = {"name": "block", "description": "x", "inputs": {"ipaddr": {"type": "string", "description": "x"}}}
+    schema = {"name": "iptables", "description": "x", "version": "1", "actions": {"block": lie}}
+    node = scripted(lambda request: {"data": {"schema": schema} if request.action == "schema_of" else {}})
+    # Then everybody is not asked without consent
+    ran = mco("rpc iptables block ipaddr=10.0.0.1")
+    assert (ran.status, ran.out) == (1, "")
+    assert "iptables#block changes nodes, and no filter says which: " in ran.err
+    assert node.requests[-1].action == "schema_of"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(?=a)a+", "x" * 2000])
+def test_an_expression_of_a_node_does_not_keep_us_busy(
+    pattern: str, mco: Mco, scripted: Callable[[Answer], Scripted]
+) -> None:
+    # Given a schema whose expression would take Python for ever, that RE2 does not take, or that is too long
+    how = {"type": "string", "description": "How", "validate": f"/{pattern}/", "default": "a" * 60 + "!"}
+    play = {**SCHEMA["actions"]["play"], "inputs": {"how": how}}  # type: ignore[index]
+    schema = {**SCHEMA, "actions": {"play": play}}
+    scripted(lambda request: {"data": {"schema": schema} if request.action == "schema_of" else {}})
+    ran = mco(f"rpc toy play how={'a' * 60}! --nodes -", stdin="evil\n")
+    assert ("does not match" in ran.err) == (pattern == "(a+)+$")
+
+
+def test_an_interruption_shows_what_came_and_names_the_rest(
+    mco: Mco, scripted: Callable[[Answer], Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(lambda request: {} if request.agent == "discovery" else None)
+    advance = Progress.advance
+
+    def interrupt(progress: Progress) -> None:
+        advance(progress)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "advance", interrupt)
+    ran = mco("rpc rpcutil collective_info -I good -I evil")
+    assert ran.status == 130
+    assert "no reply from 1 of 2: evil" in ran.out
+    assert ran.err == (
+        "mco: rpcutil#collective_info: interrupted: 1 of 2 had answered; what became of it is unknown on evil\n"
+    )
 
 
 # The broker.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mco_node import rejections
 from mco_node.daemon import Node
 from mco_rpc.connector import Packet
 from mco_rpc.status import Status
@@ -46,7 +47,10 @@ def at_once(count: int, what: Any) -> None:
 
 
 @pytest.mark.usefixtures("many_switches")
-def test_the_same_request_on_many_threads_runs_once(collective: Any, caller: Any, node: Node) -> None:
+def test_the_same_request_on_many_threads_runs_once(
+    collective: Any, caller: Any, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejections, "MAX_WRITTEN", 1000)
     faulty: Any = node.agent("faulty")
     for expected in range(1, 51):
         # Given a request

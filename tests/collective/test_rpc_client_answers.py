@@ -22,7 +22,7 @@ from mco_lab.memory import CALLER, MemoryFleet
 from mco_rpc import names
 from mco_rpc.config import ClientSettings
 from mco_rpc.connector import Packet, node_endpoint
-from mco_rpc.errors import BrokerError, DiscoveryError, ExpectationFailed
+from mco_rpc.errors import BrokerError, DiscoveryError, ExpectationFailed, MessageError
 from mco_rpc.filters import Filter
 from mco_rpc.messages import Reply, Request, decode_request, encode
 from mco_rpc.security import keys
@@ -53,9 +53,10 @@ class Node:
 
     def reply(self, request: Request, *, by: str | None = None, **fields: Any) -> Packet:
         """Return a good reply, with ``fields`` in the place of its own, signed by ``by``."""
-        values = {"id": request.id, "sender": self.identity, "sent_at": time.time(), **fields}
+        where = {"collective": request.collective, "agent": request.agent, "action": request.action}
+        values = {"id": request.id, "sender": self.identity, "sent_at": time.time(), **where, **fields}
         security = self.security(by)
-        body = encode(Reply(collective=request.collective, agent=request.agent, action=request.action, **values))
+        body = encode(Reply(**values))
         return Packet(
             exchange=names.exchange("mcollective", names.REPLY),
             key=request.reply_to or "",
@@ -169,6 +170,16 @@ UNBELIEVABLE: list[Any] = [
         lambda n, r: n.reply(r, id="0" * 32), "odd", "a reply to another request", id="a reply to another request",
     ),
     pytest.param(
+        lambda n, r: n.reply(r, agent="iptables"), "odd", "a reply of iptables#ping in mcollective to ",
+        id="an answer of another agent",
+    ),
+    pytest.param(
+        lambda n, r: n.reply(r, action="pong"), "odd", "#pong in mcollective to ", id="an answer of another action",
+    ),
+    pytest.param(
+        lambda n, r: n.reply(r, collective="other"), "odd", "#ping in other to ", id="an answer of another collective",
+    ),
+    pytest.param(
         lambda n, r: dataclasses.replace(
             n.reply(r), body=b"[]", signature=n.security().sign(b"[]")
         ), "odd", "2 bytes that are not a reply", id="no reply at all",
@@ -278,17 +289,202 @@ class TestBelief:
         assert (found.nodes, found.unverified) == (("good",), {"odd": "aborted: busy"})
 
     def test_a_node_that_answers_in_the_place_of_one_that_was_named_is_not_taken_for_it(self, world: World) -> None:
-        # Given a node that does not care whom a discovery names, and is quicker than the one that is
-        world.fleet.stop("good")
-        world.node(lambda node, request: [node.reply(request)])
-        world.client.identity_filter("good")
+        # Given a node that answers first in another one's name, which is silent
+        world.node(lambda node, request: [node.reply(request, by="odd", sender="odd")], "other")
+        world.client.identity_filter("other")
+        world.client.discovery_timeout_s = SHORT_S
+        # Then it is not found in its place, and both are named
         assert world.client.discover() == []
-        with pytest.raises(DiscoveryError, match=r"not believed: odd \(it is not one of those that were named\)"):
+        with pytest.raises(DiscoveryError) as told:
             world.client.require_discovered()
+        assert str(told.value) == (
+            "answers to the discovery were not believed: odd (it is not one of those that were named); "
+            "named, and not found: other (silent, or the rest of the filter does not match it)"
+        )
 
     def test_more_answers_than_the_limit_are_not_taken(self, world: World) -> None:
         found = BroadcastDiscovery(world.connection).discover(Filter(), 0, LONG_S)
         assert found.nodes == ()
+
+    def test_of_many_who_are_not_believed_some_are_named_and_the_rest_is_counted(self, world: World) -> None:
+        # Given a flood of answers under made-up, long names
+        def flood(node: Node, request: Request) -> list[Packet]:
+            good = node.reply(request)
+            signers = [f"{number:05}{'x' * 500}" for number in range(350)]
+            return [dataclasses.replace(good, signer=signer) for signer in signers] + [good]
+
+        world.node(flood)
+        results = world.ask("odd")
+        # Then little of it is kept, and it is no pass
+        assert [result.sender for result in results] == ["odd"]
+        assert len(results.unverified) == 100
+        assert max(map(len, results.unverified)) == 128
+        assert results.unverified_more == world.client.stats.unverified_more == 250
+        with pytest.raises(ExpectationFailed, match=r"\) and 250 more$"):
+            results.require_ok()
+
+
+class TestNamed:
+    """Nodes that a filter names one by one."""
+
+    @pytest.mark.parametrize(
+        ("named", "nodes", "absent"),
+        [
+            (["good", "gone"], ["good"], {"gone": "offline"}),
+            (["good", "odd"], ["good"], {"odd": "silent, or the rest of the filter does not match it"}),
+            (["odd", "gone"], [], {"gone": "offline", "odd": "silent, or the rest of the filter does not match it"}),
+        ],
+    )
+    def test_who_is_not_found_is_known_and_missing(
+        self, world: World, named: list[str], nodes: list[str], absent: dict[str, str]
+    ) -> None:
+        world.node(lambda node, request: [])
+        for name in named:
+            world.client.identity_filter(name)
+        world.client.discovery_timeout_s = SHORT_S
+        assert world.client.discover() == nodes
+        with pytest.raises(DiscoveryError, match=r"^named, and not found: "):
+            world.client.require_discovered()
+        if nodes:
+            results = world.client.ping()
+            assert (results.absent, results.missing) == (absent, list(absent))
+            assert (results.silent, results.offline) == ([], ())
+            with pytest.raises(ExpectationFailed, match="named, and not found, 1 of 2: "):
+                results.require_ok()
+        else:
+            with pytest.raises(DiscoveryError, match=r"^named, and not found: gone "):
+                world.client.ping()
+
+    def test_one_that_the_rest_of_the_filter_does_not_match_is_not_found(self, world: World) -> None:
+        world.client.identity_filter("good")
+        world.client.fact_filter("country", "nowhere")
+        world.client.discovery_timeout_s = SHORT_S
+        with pytest.raises(DiscoveryError, match=r"good \(silent, or the rest of the filter does not match it\)"):
+            world.client.require_discovered()
+
+
+class TestSending:
+    def test_every_request_expires_in_the_broker(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Given a record of what is sent
+        sent: list[Packet] = []
+        publish = world.connection.publish
+
+        def record(packets: list[Packet], key: str) -> None:
+            sent.extend(packets)
+            publish(packets, key)
+
+        monkeypatch.setattr(world.connection, "publish", record)
+        world.client.discover()
+        world.client.timeout_s = 7.0
+        world.client.ping()
+        # Then what is late is dropped: a discovery, and a call
+        assert [packet.expiration_s for packet in sent] == [LONG_S, 7.0]
+
+    def test_what_no_node_would_read_is_refused_here(self, world: World) -> None:
+        world.client.discover(nodes=["good"])
+        with pytest.raises(MessageError, match=r"rpcutil#get_fact: the request has 1,\d+,\d+ bytes and nodes read at"):
+            world.client.get_fact(fact="x" * 1024 * 1024)
+        assert world.client.last_results is None
+
+    def test_a_long_list_of_nodes_goes_out_in_parts_and_each_is_answered(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given room for a few names a message, and two nodes at the ends of the list
+        monkeypatch.setattr(call_module, "MAX_BROADCAST_BYTES", 1000)
+        odd = world.node(lambda node, request: [node.reply(request)] if "odd" in (request.targets or ()) else [])
+        world.connection.settings = with_settings(world.connection.settings, direct_limit=0)
+        nodes = ["good", *(f"nobody{number:04}" for number in range(100)), "odd"]
+        results = world.ask(*nodes, timeout_s=SHORT_S)
+        # Then both get theirs, and each message is small
+        assert sorted(result.sender for result in results) == ["good", "odd"]
+        assert (results.unverified, results.unexpected, len(results.missing)) == ({}, (), 100)
+        assert len(odd.requests) == len({request.id for request in odd.requests}) > 1
+        assert [node for request in odd.requests for node in request.targets or ()] == nodes
+        assert max(len(encode(request)) for request in odd.requests) <= 1000
+        assert world.connection._inboxes == {}
+
+
+class TestCutOff:
+    def test_what_came_before_is_in_the_stats(self, world: World) -> None:
+        # Given a broker that goes away when one has answered, one is offline and one is awaited
+        def die(node: Node, request: Request) -> list[Packet]:
+            threading.Thread(target=leave).start()
+            return []
+
+        def leave() -> None:
+            for _ in range(2):
+                assert world.connection.came.acquire(timeout=LONG_S)
+            world.connection.close()
+
+        world.node(die)
+        with pytest.raises(BrokerError) as told:
+            world.ask("good", "odd", "gone")
+        assert str(told.value) == (
+            "rpcutil#ping: the connection was lost while replies were awaited (1 of 3 had answered; "
+            "what became of it is unknown on odd; offline: gone): it was closed here"
+        )
+        assert (world.client.stats.responsesfrom, world.client.stats.offline) == (["good"], ["gone"])
+        assert world.client.last_results is not None
+        assert world.client.last_results.silent == ["odd"]
+
+    def test_a_close_that_takes_its_time_does_not_keep_who_waits_or_let_it_connect_again(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a broker that hangs while we leave, and a call that looks after its nodes all the time
+        monkeypatch.setattr(call_module, "PROBE_EVERY_S", 0.01)
+        world.node(lambda node, request: [])
+        told: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                world.ask("good", "odd")
+            except BrokerError as e:
+                told.append(e)
+
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        assert world.connection.came.acquire(timeout=LONG_S)
+        connector = world.connection.open().connector
+        close = connector.close
+
+        def close_late() -> None:
+            waiting.join(LONG_S)
+            assert told, "who waits is told before the broker is left"
+            close()
+
+        monkeypatch.setattr(connector, "close", close_late)
+        world.connection.close()
+        assert "what became of it is unknown on odd" in str(told[0])
+        assert world.connection._current is None
+
+    def test_a_probe_never_connects(self, world: World) -> None:
+        world.connection.probe([], world.connection.reply_key)
+        world.connection.close()
+        world.connection.probe([], "gone")
+        assert world.connection._current is None
+
+    def test_after_a_fork_the_parent_s_connection_is_left_alone(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a connection that thinks that it is in another process than the one that opened it
+        parent = world.connection.open()
+        monkeypatch.setattr(parent.connector, "close", lambda: pytest.fail("it is the parent's"))
+        world.connection._process = -1
+        # Then it opens another one, and closes only that
+        mine = world.connection.open()
+        assert mine is not parent
+        world.connection.close()
+        monkeypatch.undo()
+        parent.connector.close()
+
+    def test_two_streams_of_one_client_have_their_own_times(self, world: World) -> None:
+        world.client.discover(nodes=["good"])
+        first = world.client.stream("ping")
+        next(first)
+        began_at, second = world.client.connection.clock(), world.client.stream("ping")
+        next(second)
+        list(first)
+        assert world.client.stats.starttime <= began_at
 
 
 class TestWaiting:

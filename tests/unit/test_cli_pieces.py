@@ -335,3 +335,10 @@ def test_keygen_replaces_nothing_and_leaves_its_folder_alone(
     assert main(["keygen", name, "--dir", str(tmp_path)]) == 1
     assert why in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_a_node_that_says_too_much_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    replies.say(results(Result("web1", 0, data={"x": "line\n" * 5000})), None, Stats(), is_verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "    ... 4,802 more lines; -j prints all" in lines
+    assert lines.count("        line") == 198

@@ -19,6 +19,7 @@ def test_it_counts_what_came_and_names_who_did_not_answer() -> None:
         lost=("f",),
         unexpected=(Result("z", 0),),
         unverified={"y": "forged"},
+        unverified_more=5,
     )
     # When it is counted
     stats = Stats(requestid="1", discovered=7)
@@ -43,6 +44,7 @@ def test_it_counts_what_came_and_names_who_did_not_answer() -> None:
         "denied": ["b"],
         "timed_out": ["c"],
         "unverified": {"y": "forged"},
+        "unverified_more": 5,
     }
 
 

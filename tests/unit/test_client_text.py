@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,21 @@ def test_every_two_names_can_be_compared(names: list[str]) -> None:
     ordered = [natural(name) for name in sorted(names, key=natural)]
     assert ordered == sorted(map(natural, reversed(names)))
     assert sorted(listed(names).split(", ")) == sorted(names or [""])
+
+
+def test_a_number_of_any_length_is_compared() -> None:
+    assert listed(["a" + "9" * 5000, "a1" + "0" * 5000, "a2", "a010"]).startswith("a2, a010, a9")
+
+
+def test_one_line_looks_at_no_more_than_it_shows() -> None:
+    class Text(str):
+        def __getitem__(self, where: Any) -> str:
+            return str.__getitem__(self, where)
+
+        def __iter__(self) -> Any:
+            raise AssertionError("all of it is looked at")
+
+        def __str__(self) -> str:
+            return self
+
+    assert one_line(Text("x" * 10_000_000), 10) == "x" * 10 + "... (10000000 characters)"

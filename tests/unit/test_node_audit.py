@@ -280,3 +280,13 @@ def test_a_disk_that_takes_records_again_gets_the_next_ones(
     monkeypatch.undo()
     audit.record({"request": "2"})
     assert [record["request"] for record in records(file)] == ["2"]
+
+
+def test_a_link_is_not_followed_and_an_older_file_is_closed_to_others(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    with pytest.raises(ConfigError, match="audit_file: "):
+        JsonLinesAudit(tmp_path / "link")
+    (tmp_path / "precious").chmod(0o644)
+    JsonLinesAudit(tmp_path / "precious").close()
+    assert (tmp_path / "precious").stat().st_mode & 0o777 == 0o600

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -364,7 +365,7 @@ class TestFolder:
         # Then it was not run, and the problem says what to do
         assert facts.current() == {}
         assert not (tmp_path / "was-run").exists()
-        assert "not run, because somebody else may write it; own it and run: chmod o-w" in facts.problems()[0]
+        assert "not run, because others may write it (mode 7" in facts.problems()[0]
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
     def test_an_executable_of_somebody_else_is_not_run(self, tmp_path: Path, folder: Path, facts: Facts) -> None:
@@ -377,7 +378,7 @@ class TestFolder:
 
         # Then it was not run
         assert not (tmp_path / "was-run").exists()
-        assert "not run, because somebody else may write it" in facts.problems()[0]
+        assert f"not run, because it belongs to user {NOBODY}, who may change it" in facts.problems()[0]
 
     def test_a_file_that_is_neither_is_named(self, folder: Path, facts: Facts) -> None:
         # Given a text file and a broken YAML file
@@ -448,7 +449,8 @@ class TestFolder:
         (folder / "a.yaml").write_text("a: 1\n")
         (folder / "b.yaml").write_text("b: [")
         facts.refresh()
-        shutil.rmtree(folder)
+        for name in ("a.yaml", "b.yaml"):
+            (folder / name).unlink()
         monkeypatch.setattr(facts, "_by_source", Meanwhile(facts._by_source, facts.refresh))
         monkeypatch.setattr(facts, "_problems", Meanwhile(facts._problems, facts.refresh))
 
@@ -479,3 +481,45 @@ def _runs(pid: int) -> bool:
     """Say whether a process runs; one that has ended and was not reaped yet does not."""
     said = subprocess.run(("ps", "-o", "stat=", "-p", str(pid)), capture_output=True, text=True, check=False).stdout
     return bool(said.strip()) and not said.startswith("Z")
+
+
+class TestThread:
+    def test_a_folder_that_vanishes_leaves_its_last_good_facts(self, folder: Path, facts: Facts) -> None:
+        (folder / "a.yaml").write_text("a: 1\n")
+        facts.refresh()
+        shutil.rmtree(folder)
+        facts.refresh()
+        assert facts.current() == {"a": 1}
+        assert facts.problems() == [f"facts_dir: {folder}: No such file or directory; the last good values are kept"]
+
+    def test_a_folder_that_is_made_later_is_seen_whatever_broke_before(
+        self, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a node without a folder, and a first source that breaks in a way nobody thought of
+        folder.rmdir()
+        seen, calls = threading.Event(), []
+
+        def read(source: Path) -> dict[str, int]:
+            calls.append(source)
+            if len(calls) == 1:
+                raise ZeroDivisionError("oops")
+            seen.set()
+            return {"a": 1}
+
+        monkeypatch.setattr(facts_module, "_read_source", read)
+        facts = Facts(watch_facts(tmp_path / "facts.yaml", is_optional=True), folder, interval_s=0.01)
+        facts.start()
+        try:
+            # When it is made, then its facts come
+            folder.mkdir()
+            (folder / "a.yaml").write_text("")
+            assert seen.wait(WAIT_S)
+        finally:
+            facts.stop()
+
+    def test_a_folder_that_others_may_write_is_not_used(self, folder: Path, facts: Facts) -> None:
+        (folder / "a.yaml").write_text("a: 1\n")
+        folder.chmod(0o777)
+        facts.refresh()
+        assert facts.current() == {}
+        assert "others may write it (mode 777)" in facts.problems()[0]

@@ -294,3 +294,18 @@ def test_two_folders_may_hold_files_of_the_same_name(libdir: Path, tmp_path: Pat
     # Then both are there
     assert {"greeter", "second"} <= set(found.agents)
     assert found.problems == []
+
+
+@pytest.mark.parametrize("which", ["folder", "file"])
+def test_code_that_others_may_write_is_not_loaded(libdir: Path, which: str) -> None:
+    # Given an agent that anybody may change
+    (libdir / "greeter.py").write_text(GREETER)
+    (libdir if which == "folder" else libdir / "greeter.py").chmod(0o777)
+
+    # When agents are loaded
+    found = loaded(libdir, iptables={"backend": "memory"})
+
+    # Then it is not there, and the problem says why
+    assert "greeter" not in found.agents
+    assert len(found.problems) == 1
+    assert "others may write it (mode 777)" in found.problems[0]

@@ -91,6 +91,7 @@ def test_a_check_says_what_is_offered_and_what_is_wrong(tmp_path: Path) -> None:
         key_file: {tmp_path}/node.key
         trusted_callers: {tmp_path}/callers
         agents: {{iptables: {{backend: memory}}, discovery: {{enabled: false}}}}
+        audit_file: {tmp_path}/audit.jsonl
         """)
     config.write_text(text)
 
@@ -100,6 +101,9 @@ def test_a_check_says_what_is_offered_and_what_is_wrong(tmp_path: Path) -> None:
         "identity web1, agents iptables, rpcutil\nnot offered: discovery: switched off in the configuration\n"
     )
     assert (done.returncode, done.stderr) == (EXIT_OK, "")
+
+    # And nothing was written
+    assert not (tmp_path / "audit.jsonl").exists()
 
     # When it has problems, then they are said, with another status
     config.write_text(f"{text}facts_file: {tmp_path}/none.yaml\n")

@@ -270,3 +270,10 @@ def test_any_file_is_settings_or_an_error_of_ours(file: Path, text: str) -> None
 )
 def test_a_password_is_not_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+def test_aliases_of_aliases_are_refused_before_they_grow() -> None:
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+    with pytest.raises(ConfigError, match=r"here: line \d, .*its aliases stand for more than 100000 values"):
+        parse_yaml(bomb, "here")
+    assert parse_yaml("a: &a [1]\nb: *a\nc: &c 2\nd: *c\n", "here") == {"a": [1], "b": [1], "c": 2, "d": 2}

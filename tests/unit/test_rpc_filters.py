@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mco_rpc import filters
 from mco_rpc.errors import FilterError
 from mco_rpc.filters import (
     MAX_PATTERN_LENGTH,
@@ -350,3 +351,32 @@ def test_a_filter_from_the_wire_is_typed(plain: dict[str, Any]) -> None:
     if plain:
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(msgspec.json.encode(plain), type=Filter)
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (filters.Filter(classes=tuple(f"/{n}/" for n in range(65))), "65 regular expressions; at most 64 "),
+        (
+            filters.Filter(facts=tuple(filters.FactTerm("a", "=~", str(n)) for n in range(65))),
+            "65 regular expressions; at most 64 ",
+        ),
+        (filters.Filter(agents=tuple(f"/{n}{'x' * 900}/" for n in range(10))), "expressions of 9030 characters in all"),
+        (filters.Filter(identities=tuple(f"n{n}" for n in range(10_001))), "10001 terms; at most 10000 "),
+    ],
+)
+def test_a_filter_that_asks_for_too_much_is_refused_before_any_of_it_is_compiled(
+    made: filters.Filter, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filters, "_regex", lambda pattern: pytest.fail(f"compiled {pattern}"))
+    with pytest.raises(FilterError, match=why):
+        made.check()
+
+
+def test_a_filter_at_its_limits_is_used_and_compiled_once() -> None:
+    made = filters.Filter(
+        identities=tuple(f"n{n}" for n in range(9_936)), classes=tuple(f"/once{n}|x/" for n in range(64))
+    )
+    before = filters._regex.cache_info().misses
+    assert made.check().matches(filters.Subject("n7", frozenset({"x"})))
+    assert filters._regex.cache_info().misses - before == 64

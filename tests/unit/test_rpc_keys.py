@@ -177,3 +177,28 @@ def test_a_key_that_is_no_point_of_the_curve_verifies_nothing() -> None:
     for name in ("alice", "bob"):
         with pytest.raises(SecurityError):
             node.verify(b"x", name, bytes(64))
+
+
+@pytest.mark.parametrize("which", ["folder", "key"])
+def test_a_key_that_others_may_write_does_not_count(folder: Path, which: str) -> None:
+    # Given a key that counts
+    seed_of(folder, "alice")
+    known = keys.KeyFolder(folder)
+    assert known.get("alice")
+
+    # When others get the right to write it, or its folder, then it is refused, and that is said
+    (folder if which == "folder" else folder / "alice.pub").chmod(0o757)
+    for _ in range(2):
+        with pytest.raises(SecurityError, match=rf"{which} .* is not used: others may write it \(mode 757\)"):
+            known.get("alice")
+    with pytest.raises(SecurityError, match="others may write it"):
+        keys.KeyFolder(folder)
+
+
+def test_a_pipe_in_the_place_of_a_key_stalls_nobody(folder: Path) -> None:
+    known = keys.KeyFolder(folder)
+    os.mkfifo(folder / "alice.pub")
+    with pytest.raises(SecurityError, match="neither a regular file nor a folder"):
+        known.get("alice")
+    with pytest.raises(SecurityError, match="not a regular file"):
+        keys.read_public(folder / "alice.pub")

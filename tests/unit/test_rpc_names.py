@@ -176,3 +176,10 @@ def test_the_nearest_name_is_suggested(name: object, suggestion: str) -> None:
 def test_a_name_of_a_megabyte_is_not_compared_at_length() -> None:
     known = [f"{letter}" * 100 for letter in "abcdefgh"]
     assert did_you_mean("a" * 1_000_000, known).startswith(", did you mean aaa")
+
+
+def test_a_caller_leaves_room_for_the_rest_of_its_reply_key() -> None:
+    longest = names.check("caller", "x" * 100)
+    assert names.is_reply_key_of(f"key={longest}", names.reply_key(f"key={longest}", "0" * 16))
+    with pytest.raises(errors.ConfigError, match="101 characters; at most 100 are allowed"):
+        names.check("caller", "x" * 101)

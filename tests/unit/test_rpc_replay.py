@@ -37,19 +37,19 @@ def clock() -> Clock:
 @pytest.fixture
 def guard(clock: Clock) -> ReplayGuard:
     """The guard of a node that started at START, an hour ago."""
-    made = ReplayGuard(clock, max_skew_s=10.0, max_ttl_s=3600.0)
+    made = ReplayGuard(clock, max_skew_s=10.0, max_ttl_s=3600.0, monotonic=clock)
     clock.now = START + 3600
     return made
 
 
-def request(sent_at: float, ttl_s: float = 60.0, id: str = "1") -> Request:
+def request(sent_at: float, ttl_s: float = 60.0, id: str = "1", caller: str = "key=k", sender: str = "s") -> Request:
     return Request(
         id=id,
         collective="c",
         agent="a",
         action="x",
-        caller="key=k",
-        sender="s",
+        caller=caller,
+        sender=sender,
         sent_at=sent_at,
         ttl_s=ttl_s,
     )
@@ -165,11 +165,13 @@ def test_memory_is_bounded_and_given_back(clock: Clock, guard: ReplayGuard, monk
 )
 def test_no_id_is_ever_accepted_twice(steps: list[tuple[float, float, float, int]]) -> None:
     clock = Clock()
-    guard = ReplayGuard(clock, max_skew_s=10.0, max_ttl_s=100.0)
+    monotonic = Clock()
+    guard = ReplayGuard(clock, max_skew_s=10.0, max_ttl_s=100.0, monotonic=monotonic)
     accepted: set[str] = set()
     seen: list[tuple[str, float, float]] = []
     for moved_s, age_s, ttl_s, number in steps:
         clock.now += moved_s
+        monotonic.now += max(moved_s, 0.0)
         # Either a request of now, or a replay of an earlier one.
         if number and len(seen) >= number:
             id_, sent_at, ttl_s = seen[-number]
@@ -182,3 +184,89 @@ def test_no_id_is_ever_accepted_twice(steps: list[tuple[float, float, float, int
             continue
         assert id_ not in accepted
         accepted.add(id_)
+
+
+def test_somebody_elses_use_of_an_id_does_not_make_a_request_a_replay(clock: Clock, guard: ReplayGuard) -> None:
+    guard.admit(request(clock.now, caller="key=mallory"))
+    guard.admit(request(clock.now, caller="key=alice"))
+    with pytest.raises(SecurityError, match="replayed"):
+        guard.admit(request(clock.now, caller="key=alice"))
+
+
+def test_one_caller_cannot_use_up_the_memory_of_all(
+    clock: Clock, guard: ReplayGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "MAX_REMEMBERED_OF_ONE", 2)
+    for number in "12":
+        guard.admit(request(clock.now, id=number))
+    with pytest.raises(Expired, match=r"2 requests of key=k are remembered already; .* of this caller"):
+        guard.admit(request(clock.now, id="3"))
+    guard.admit(request(clock.now, id="3", caller="key=other"))
+
+    # When they have expired, there is room again, and nothing is kept of who is gone
+    clock.now += 71
+    guard.admit(request(clock.now, id="3"))
+    assert guard._count_of == {"key=k": 1}
+
+
+class TestDelay:
+    def test_what_was_delayed_is_refused_though_a_wrong_clock_could_explain_it(
+        self, clock: Clock, guard: ReplayGuard
+    ) -> None:
+        guard.admit(request(clock.now, 1.0, id="quick"))
+        with pytest.raises(Expired, match=r"^expired: delayed by about 6\.0 s, to live for 1 s"):
+            guard.admit(request(clock.now - 6, 1.0, id="slow"))
+        # And it cannot come again when its caller's quick ones are forgotten
+        clock.now += 4.9
+        with pytest.raises(SecurityError, match="replayed"):
+            guard.admit(request(clock.now - 10.9, 1.0, id="slow"))
+
+    def test_what_is_left_of_a_life_is_what_the_delay_left(self, clock: Clock, guard: ReplayGuard) -> None:
+        assert guard.admit(request(clock.now, 10.0, id="1")) == 10.0
+        assert guard.admit(request(clock.now - 6, 10.0, id="2")) == 4.0
+
+    @pytest.mark.parametrize("off_s", [-8.0, 8.0])
+    def test_a_clock_that_is_always_off_does_not_matter(self, clock: Clock, guard: ReplayGuard, off_s: float) -> None:
+        for number in range(300):
+            clock.now += 1
+            assert guard.admit(request(clock.now + off_s, 1.0, id=str(number))) == 1.0
+
+    def test_more_than_a_wrong_clock_explains_is_delay_from_the_first_request_on(
+        self, clock: Clock, guard: ReplayGuard
+    ) -> None:
+        assert guard.admit(request(clock.now - 13, 10.0)) == 7.0
+
+    def test_a_callers_hosts_have_clocks_of_their_own(self, clock: Clock, guard: ReplayGuard) -> None:
+        guard.admit(request(clock.now, 1.0, id="1", sender="desk"))
+        assert guard.admit(request(clock.now - 8, 1.0, id="2", sender="laptop")) == 1.0
+
+    def test_a_clock_that_is_set_back_is_believed_after_two_windows(self, clock: Clock, guard: ReplayGuard) -> None:
+        guard.admit(request(clock.now, 1.0, id="before"))
+        with pytest.raises(Expired, match=r"delayed by about 5\.0 s"):
+            guard.admit(request(clock.now - 5, 1.0, id="after"))
+        clock.now += 2 * replay.WINDOW_S
+        assert guard.admit(request(clock.now - 5, 1.0, id="later")) == 1.0
+
+    def test_the_clocks_that_are_remembered_are_bounded(
+        self, clock: Clock, guard: ReplayGuard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replay, "MAX_CLOCKS", 2)
+        for number in range(5):
+            guard.admit(request(clock.now, id=str(number), sender=str(number)))
+        assert len(guard._delays._lows) == 2
+
+
+@pytest.mark.parametrize("step_s", [-DAY_S, DAY_S])
+def test_a_node_whose_clock_is_set_after_its_start_knows_when_it_started(step_s: float) -> None:
+    # Given a node that started with a wrong clock
+    clock, monotonic = Clock(), Clock()
+    guard = ReplayGuard(clock, max_skew_s=10.0, max_ttl_s=3600.0, monotonic=monotonic)
+
+    # When that is set right a minute later
+    monotonic.now += 60
+    clock.now += 60 + step_s
+
+    # Then what was sent since then is accepted, and what was sent before is not
+    guard.admit(request(clock.now - 59, id="since"))
+    with pytest.raises(Expired, match=r"^sent 1\.0 s before this node started"):
+        guard.admit(request(clock.now - 61, id="before"))

@@ -7,12 +7,14 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mco_rpc.errors import InvalidData, MissingData, SchemaError, UnknownAction
 from mco_rpc.schema import TYPES, ActionSchema, AgentSchema, Input, Output
+from mco_rpc.validation import may_match
 
 GOOD: dict[str, list[Any]] = {
     "string": ["", "x", "ä"],
@@ -304,3 +306,21 @@ def test_any_data_is_accepted_or_refused_with_a_status(data: dict[str, Any]) -> 
     except (InvalidData, MissingData):
         return
     assert BLOCK.check_inputs("iptables", checked) == checked
+
+
+def test_an_expression_from_elsewhere_is_checked_as_far_as_re2_goes() -> None:
+    assert may_match("[a-z]+", "abc")
+    assert not may_match("[a-z]+", "abc1")
+    assert not may_match("(a+)+", "a" * 5000 + "!")
+    assert may_match("(?=x)y", "z"), "look-around is for who sent it"
+    assert may_match("x" * 1025, "z")
+
+
+def test_the_schema_of_a_node_is_taken_without_running_it() -> None:
+    # Given an expression and a default that would keep Python busy for ever
+    bomb = Input("string", "x", validate="/(a+)+$/", default="a" * 60 + "!")
+    plain = {**AgentSchema("x", "x", "1").to_json(), "actions": {"y": {"name": "y", "description": "y"}}}
+    plain["actions"]["y"]["inputs"] = {"z": msgspec.to_builtins(bomb)}
+    made = AgentSchema.from_json(plain)
+    with pytest.raises(InvalidData, match="does not match"):
+        made.actions["y"].check_inputs("x", {"z": "a" * 60 + "!"}, may_match)
