@@ -56,8 +56,8 @@ class InsideAgent(Iptables):
 
     namespace = ""
 
-    def run(self, *argv: str, stdin: bytes = b"", check: bool = False) -> Completed:
-        return super().run("ip", "netns", "exec", self.namespace, *argv, stdin=stdin, check=check)
+    def run(self, *argv: str, **options: Any) -> Completed:
+        return super().run("ip", "netns", "exec", self.namespace, *argv, **options)
 
 
 @dataclass
@@ -324,3 +324,17 @@ def test_the_agent_refuses_in_real_life_too(host: Host) -> None:
         with pytest.raises(ActionAborted, match="will not block"):
             agent.block(ipaddr)
     assert host.tables() == before
+
+
+def test_thousands_of_rules_of_others_keep_nothing_from_being_said(host: Host) -> None:
+    # Given a host with more rules than an ordinary command may print
+    tool = "iptables-legacy" if host.backend == "iptables-legacy" else "iptables-nft"
+    comment = "x" * 200
+    rules = [f"-A INPUT -s 10.99.{n // 250}.{n % 250} -m comment --comment {comment} -j ACCEPT" for n in range(2000)]
+    script = "\n".join(["*filter", *rules, "COMMIT", ""])
+    host.do(f"{tool}-restore", "--noflush", stdin=script.encode())
+    # When it blocks and unblocks, then it knows what it did
+    agent = host.agent()
+    assert agent.block("10.77.0.2")["after"] is True
+    assert agent.isblocked("10.77.0.2")["blocked"] is True
+    assert agent.unblock("10.77.0.2")["after"] is False
