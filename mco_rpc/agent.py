@@ -14,19 +14,26 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from mco_rpc import __version__
 from mco_rpc.command import MAX_OUTPUT_BYTES, Completed, command_exists, run
+from mco_rpc.current import Tell, current
 from mco_rpc.errors import ConfigError, TimedOut
-from mco_rpc.schema import ActionSchema, AgentSchema, Input, Output
+from mco_rpc.node_view import NodeView
+from mco_rpc.schema import DEFAULT_TIMEOUT_S, ActionSchema, AgentSchema, Aggregate, Input, Output
+from mco_rpc.soundness import is_older
 from mco_rpc.suggestion import did_you_mean
 
 __all__ = [
     "Action",
     "Agent",
+    "Aggregate",
     "Input",
     "NodeView",
     "Output",
@@ -39,42 +46,12 @@ __all__ = [
 Action = Callable[..., dict[str, Any]]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _DECLARED = "__mco_action__"
+_INLINE = "__mco_inline__"
+# A line that does not end is told in parts.
+MAX_LINE_LENGTH = 4096
 
 # When the call in this thread has to be over, on time.monotonic's clock; the node sets it.
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
-
-
-class NodeView(Protocol):
-    """What an agent may know of the node it runs on."""
-
-    @property
-    def identity(self) -> str:
-        """The node's name in the collective."""
-
-    @property
-    def collectives(self) -> tuple[str, ...]:
-        """The collectives it answers in."""
-
-    def facts(self) -> Mapping[str, Any]:
-        """Return its facts as they are now."""
-
-    def classes(self) -> frozenset[str]:
-        """Return the configuration management classes it has."""
-
-    def agents(self) -> Mapping[str, AgentSchema]:
-        """Return the schemas of the agents it offers."""
-
-    def problems(self) -> list[str]:
-        """Return what is wrong with it: facts that cannot be read, agents that did not load."""
-
-    def stats(self) -> dict[str, Any]:
-        """Return its counters."""
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return its configuration, secrets left out."""
-
-    def broker_addresses(self) -> list[str]:
-        """Return the addresses of the broker it is connected to or may connect to."""
 
 
 def action(
@@ -85,12 +62,19 @@ def action(
     display: str = "always",
     timeout_s: float | None = None,
     mutating: bool = False,
+    noop: bool = False,
+    is_inline: bool = False,
+    aggregates: Sequence[Aggregate] = (),
 ) -> Callable[[_Method], _Method]:
     """Declare a method as an action; its inputs come as keywords, its return value is the outputs.
 
     Args:
         timeout_s: seconds it may take; the agent's own limit if None.
         mutating: whether it changes anything on the node.
+        noop: whether it obeys `Agent.is_noop`: says what it would change, and changes nothing.
+        is_inline: whether it runs on the thread that reads from the broker, without a worker's deadline: for what
+            answers from memory at once, and for nothing else, for meanwhile the node hears nobody.
+        aggregates: what a client makes of an output of all nodes: ``[Aggregate("summary", "state")]``.
     """
 
     def declare(method: _Method) -> _Method:
@@ -102,8 +86,11 @@ def action(
             display=display,
             timeout_s=timeout_s or 0.0,
             mutating=mutating,
+            noop=noop,
+            aggregates=tuple(aggregates),
         )
         setattr(method, _DECLARED, schema)
+        setattr(method, _INLINE, is_inline)
         return method
 
     return declare
@@ -114,6 +101,7 @@ class Agent:
 
     Attributes:
         name: what callers call it; the class name in lower case unless it is given.
+        requires: the oldest version of the node that it runs on; any if empty.
         timeout_s: seconds an action may take unless it says otherwise.
         activate_when: why this node cannot offer the agent with these settings, or None if it can.
         setting_names: the keys that ``agents: {NAME: {...}}`` of the node's configuration may hold.
@@ -121,7 +109,11 @@ class Agent:
 
     name: ClassVar[str] = ""
     version: ClassVar[str] = "1.0"
-    timeout_s: ClassVar[float] = 10.0
+    author: ClassVar[str] = ""
+    license: ClassVar[str] = ""
+    url: ClassVar[str] = ""
+    requires: ClassVar[str] = ""
+    timeout_s: ClassVar[float] = DEFAULT_TIMEOUT_S
     setting_names: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
@@ -130,6 +122,10 @@ class Agent:
         return None
 
     def __init__(self, node: NodeView | None = None, settings: Mapping[str, Any] | None = None) -> None:
+        if self.requires and is_older(__version__, self.requires):
+            raise ConfigError(
+                f"agent {self.schema().name} requires version {self.requires} of the node; this is {__version__}"
+            )
         self._node = node
         self.settings: Mapping[str, Any] = settings or {}
         for key in self.settings:
@@ -154,6 +150,11 @@ class Agent:
         Raises:
             SchemaError: the declaration is not sound.
         """
+        return cls.declared_schema().check()
+
+    @classmethod
+    def declared_schema(cls) -> AgentSchema:
+        """Return what the class declares, sound or not."""
         actions = {}
         for attribute in dir(cls):
             declared = getattr(getattr(cls, attribute, None), _DECLARED, None)
@@ -161,25 +162,97 @@ class Agent:
                 timed = declared.timeout_s or cls.timeout_s
                 actions[declared.name] = _with_timeout(declared, timed)
         description = (cls.__doc__ or "").strip().partition("\n")[0]
-        return AgentSchema(cls.name or cls.__name__.lower(), description, cls.version, actions).check()
+        return AgentSchema(
+            name=cls.name or cls.__name__.lower(),
+            description=description,
+            version=cls.version,
+            actions=actions,
+            author=cls.author,
+            license=cls.license,
+            url=cls.url,
+            timeout_s=cls.timeout_s,
+            requires=cls.requires,
+        )
+
+    @classmethod
+    def is_inline(cls, action_name: str) -> bool:
+        """Say whether an action answers from memory at once."""
+        return bool(getattr(getattr(cls, action_name, None), _INLINE, False))
+
+    @property
+    def is_noop(self) -> bool:
+        """Whether the caller wants to know what would be changed, and nothing changed."""
+        return current().is_noop
+
+    def tell(self, text: str = "", **data: Any) -> None:
+        """Tell a caller who follows how it goes: ``self.tell("copied", percent=40)``; ends here if he cancelled."""
+        current().cancellation.check()
+        current().tell("progress", text, data)
+
+    def check_cancelled(self) -> None:
+        """End here, by raising `Cancelled`, if the caller wished so; long loops look now and then."""
+        current().cancellation.check()
 
     def run(
-        self, *argv: str, stdin: bytes = b"", check: bool = False, max_output_bytes: int = MAX_OUTPUT_BYTES
+        self,
+        *argv: str,
+        stdin: bytes = b"",
+        check: bool = False,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+        is_streamed: bool = False,
     ) -> Completed:
         """Run a command within the deadline of the call that this thread works for.
 
         Args:
             check: whether a status other than 0 aborts the action.
+            is_streamed: whether a caller who follows sees what it prints as it prints it.
 
         Raises:
             TimedOut: the deadline passed; the command's process group was killed.
+            Cancelled: the caller wished that it ends; the same.
             ActionAborted: it is not installed or, with ``check``, failed.
         """
         left_s = time_left_s(self.timeout_s)
         if left_s <= 0:
             raise TimedOut(f"no time was left to run `{argv[0]}`")
-        until = time.monotonic() + left_s
-        return run(argv, deadline=until, stdin=stdin, check=check, max_output_bytes=max_output_bytes)
+        request = current()
+        with _Lines(request.tell) if is_streamed and request.is_followed else contextlib.nullcontext() as lines:
+            return run(
+                argv,
+                deadline=time.monotonic() + left_s,
+                stdin=stdin,
+                check=check,
+                max_output_bytes=max_output_bytes,
+                cancellation=request.cancellation,
+                on_output=lines.add if lines else None,
+            )
+
+
+class _Lines:
+    """Tells what a command prints in whole lines, as many at a time as there are, and the rest at its end."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._begun = {"stdout": "", "stderr": ""}
+        # A character may come in two parts.
+        self._decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in self._begun}
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream, begun in self._begun.items():
+            if rest := begun + self._decoders[stream].decode(b"", final=True):
+                self._tell(stream, rest, {})
+
+    def add(self, stream: str, chunk: bytes) -> None:
+        """Take what came."""
+        lines, mark, rest = (self._begun[stream] + self._decoders[stream].decode(chunk)).rpartition("\n")
+        if len(rest) > MAX_LINE_LENGTH:
+            lines, mark, rest = lines + mark + rest, "", ""
+        self._begun[stream] = rest
+        if lines or mark:
+            self._tell(stream, lines + mark, {})
 
 
 def time_left_s(default: float) -> float:

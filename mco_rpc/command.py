@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from mco_rpc.current import Cancellation
 from mco_rpc.errors import ActionAborted, TimedOut
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 MAX_OUTPUT_BYTES = 256 * 1024
 _CHUNK_BYTES = 65536
 _MAX_PIPE_BYTES = 1024 * 1024
+_STREAMS = ("stdout", "stderr")
+# The name of the stream, and some of what came.
+OnOutput = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +61,27 @@ def run(
     stdin: bytes = b"",
     check: bool = False,
     max_output_bytes: int = MAX_OUTPUT_BYTES,
+    cancellation: Cancellation | None = None,
+    on_output: OnOutput | None = None,
 ) -> Completed:
     """Run a command to its end.
 
     Args:
         deadline: on `time.monotonic`'s clock; past it the command's whole process group is killed.
+        cancellation: kills it, too.
+        on_output: gets what it prints as it prints it: ``stdout`` or ``stderr``, and the bytes.
         max_output_bytes: of each output so much is kept; the rest is read and dropped.
         check: whether a status other than 0 aborts the action.
 
     Raises:
         TimedOut: the deadline passed.
+        Cancelled: somebody wished that it ends.
         ActionAborted: the command is not installed or, with ``check``, failed.
     """
     import subprocess
+
+    wish = cancellation or Cancellation()
+    wish.check()
 
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     try:
@@ -86,8 +98,12 @@ def run(
     except ValueError as e:  # a null byte, or half a character
         raise ActionAborted(f"`{argv[0]}` cannot be given such an argument: {e}") from e
     try:
-        outputs, is_truncated = _pump(process, stdin, deadline, max_output_bytes)
+        with _woken_by(wish) as cancelled:
+            outputs, is_truncated = _pump(process, stdin, deadline, max_output_bytes, cancelled, on_output)
         process.wait()
+    except _Woken:
+        wish.check()
+        raise
     except TimeoutError as e:
         raise TimedOut(f"`{' '.join(argv)}` did not end before the deadline and was killed") from e
     finally:
@@ -99,7 +115,14 @@ def run(
     return done
 
 
-def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, limit: int) -> tuple[list[bytes], bool]:
+def _pump(
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    deadline: float,
+    limit: int,
+    cancelled: int,
+    on_output: OnOutput | None,
+) -> tuple[list[bytes], bool]:
     """Feed and drain a process until it ends, keeping the first ``limit`` bytes of each output.
 
     What it started and left behind, a daemon for instance, may hold its outputs open for ever: it is not waited for.
@@ -107,11 +130,13 @@ def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, limit
     pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
     kept = [bytearray(), bytearray()]
     is_truncated = False
+    tell = on_output or (lambda _stream, _chunk: None)
     with selectors.DefaultSelector() as selector, _end_of(process) as ended:
         selector.register(ended, selectors.EVENT_READ)
-        for pipe, buffer in zip(pipes, kept, strict=True):
+        selector.register(cancelled, selectors.EVENT_READ)
+        for name, pipe, buffer in zip(_STREAMS, pipes, kept, strict=True):
             os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ, buffer)
+            selector.register(pipe, selectors.EVENT_READ, (name, buffer))
         source = process.stdin
         if source is not None:
             os.set_blocking(source.fileno(), False)
@@ -124,6 +149,8 @@ def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, limit
             for key, _ in selector.select(left_s):
                 if key.fileobj is ended:
                     has_ended = True
+                elif key.fileobj is cancelled:
+                    raise _Woken
                 elif key.fileobj is source:
                     stdin = _feed(key.fd, stdin)
                     if not stdin:
@@ -131,12 +158,16 @@ def _pump(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, limit
                         _close(source)
                 else:
                     chunk = os.read(key.fd, _CHUNK_BYTES)
-                    is_truncated |= _keep(key.data, chunk, limit)
-                    if not chunk:
+                    name, buffer = key.data
+                    is_truncated |= _keep(buffer, chunk, limit)
+                    if chunk:
+                        tell(name, chunk)
+                    else:
                         selector.unregister(key.fileobj)
-    for pipe, buffer in zip(pipes, kept, strict=True):
+    for name, pipe, buffer in zip(_STREAMS, pipes, kept, strict=True):
         for chunk in _rest(pipe.fileno()):
             is_truncated |= _keep(buffer, chunk, limit)
+            tell(name, chunk)
     return [bytes(buffer) for buffer in kept], is_truncated
 
 
@@ -157,6 +188,21 @@ def _rest(fd: int) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+
+
+class _Woken(Exception):
+    """The cancellation woke us."""
+
+
+@contextlib.contextmanager
+def _woken_by(wish: Cancellation) -> Iterator[int]:
+    """Yield a file descriptor that can be read once somebody wished the end."""
+    fd = os.eventfd(0, os.EFD_CLOEXEC)
+    try:
+        with wish.waking(lambda: os.eventfd_write(fd, 1)):
+            yield fd
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -8,19 +8,23 @@
     ├── BrokerError              the broker cannot be used
     │   ├── BrokerUnreachable    nobody listens there, or the connection was lost: try again later
     │   ├── BrokerRefused        it answered and said no: credentials, virtual host, permissions
-    │   └── IdentityTaken        another connection holds this node's queue: two daemons, one identity
+    │   ├── IdentityTaken        another connection holds this node's queue: two daemons, one identity
+    │   └── NotRecorded          a recording stands in for the fleet, and has no answer to this question
+    ├── RecordingError           a recording cannot be read or written
     ├── SecurityError            a key cannot be used, or a message is not what its sender signed
     ├── MessageError             bytes that are not a message of this protocol
     ├── FilterError              a filter cannot be understood
     ├── SchemaError              an agent's own declaration is wrong
     ├── RequestError             a node refuses or fails a request; carries the status that crosses the wire
     │   ├── ActionAborted        the action could not do its work, or would not
+    │   │   └── Cancelled        the caller wished that it ends
     │   ├── UnknownAction        no such agent or action there
     │   ├── MissingData          a required input is not there
     │   ├── InvalidData          an input is not what the schema allows
     │   ├── Denied               the caller may not
     │   ├── TimedOut             the action did not end before its deadline
     │   └── Expired              the request came too late, or a clock is wrong
+    ├── TooManyNodes             a call would reach more nodes than its cap allows: nothing was sent
     ├── DiscoveryError           no node could be found, or a discovery source cannot serve this filter
     └── ExpectationFailed        the fleet answered, and it is not as it should be (also an AssertionError)
 
@@ -61,6 +65,14 @@ class IdentityTaken(BrokerError):
     """Another connection holds this node's queue."""
 
 
+class NotRecorded(BrokerError):
+    """A recording stands in for the fleet, and has no answer to this question."""
+
+
+class RecordingError(McoError):
+    """A recording cannot be read or written."""
+
+
 class SecurityError(McoError):
     """A key cannot be used, or a message is not what its sender signed."""
 
@@ -91,6 +103,10 @@ class ActionAborted(RequestError):
     """The action could not do its work, or refuses to do it."""
 
     status = Status.ABORTED
+
+
+class Cancelled(ActionAborted):
+    """The caller wished that its request ends; whoever raises this has left things as sound as they can be."""
 
 
 class UnknownAction(RequestError):
@@ -127,6 +143,10 @@ class Expired(RequestError):
     """The request came after its time to live, or from a clock that is too far off."""
 
     status = Status.EXPIRED
+
+
+class TooManyNodes(McoError):
+    """A call would reach more nodes than its cap allows."""
 
 
 class DiscoveryError(McoError):

@@ -18,7 +18,15 @@ from mco_rpc.filters import Filter
 MAX_ID_LENGTH = 128  # every node remembers the ids of a while
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_field="kind", forbid_unknown_fields=True):
+class Request(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="request",
+    tag_field="kind",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
     """Ask nodes to do one action of one agent.
 
     Attributes:
@@ -27,6 +35,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_fiel
         sent_at: seconds since the epoch, by the caller's clock.
         ttl_s: seconds after which no node may begin to act on it.
         reply_to: routing key of the caller's reply queue; None means that nobody waits.
+        noop: say what would be changed, and change nothing.
+        follow: say when the action begins, and what it tells while it runs.
     """
 
     id: Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
@@ -42,9 +52,42 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_fiel
     targets: tuple[str, ...] | None = None
     reply_to: str | None = None
     noop: bool = False
+    follow: bool = False
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply", tag_field="kind"):
+class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack", tag_field="kind"):
+    """The action begins on this node: it was let through, and a worker took it."""
+
+    id: str
+    collective: str
+    agent: str
+    action: str
+    sender: str
+    sent_at: float
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress", tag_field="kind", omit_defaults=True):
+    """What a running action tells.
+
+    Attributes:
+        number: counts from 1 for each request and node, so that a gap shows.
+        stream: ``progress`` for what the agent says, ``stdout`` or ``stderr`` for what its command prints.
+        data: what the agent says as data, a percentage for instance.
+    """
+
+    id: str
+    collective: str
+    agent: str
+    action: str
+    sender: str
+    sent_at: float
+    number: int
+    stream: str = "progress"
+    text: str = ""
+    data: dict[str, Any] = {}
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply", tag_field="kind", omit_defaults=True):
     """What became of a request on one node.
 
     Attributes:
@@ -52,6 +95,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply", tag_field="k
         status: a `mco_rpc.status.Status`; a number this version does not know is kept as it is.
         data: the action's outputs; empty unless it ran.
         ran_s: seconds from the request's arrival to this reply, on the node.
+        schema: digest of the agent's schema on this node; empty if it does not offer the agent.
     """
 
     id: str
@@ -64,6 +108,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply", tag_field="k
     message: str = ""
     data: dict[str, Any] = {}
     ran_s: float = 0.0
+    schema: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="kind"):
@@ -80,10 +125,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="k
     data: dict[str, Any] = {}
 
 
+Answer = Reply | Progress | Ack
 _Message = TypeVar("_Message")
 _encoder = msgspec.json.Encoder()
 _request = msgspec.json.Decoder(Request)
 _reply = msgspec.json.Decoder(Reply)
+_answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _event = msgspec.json.Decoder(Event)
 
 
@@ -92,7 +139,7 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
-def encode(message: Request | Reply | Event) -> bytes:
+def encode(message: Request | Reply | Ack | Progress | Event) -> bytes:
     """Return the body that is signed and sent.
 
     Raises:
@@ -112,6 +159,11 @@ def decode_request(body: bytes) -> Request:
 def decode_reply(body: bytes) -> Reply:
     """Return the reply in ``body``; raise `MessageError` if there is none."""
     return _decode(_reply, body, "reply")
+
+
+def decode_answer(body: bytes) -> Answer:
+    """Return what a node says to a request; raise `MessageError` if ``body`` holds nothing of the kind."""
+    return _decode(_answer, body, "reply")
 
 
 def decode_event(body: bytes) -> Event:

@@ -63,6 +63,11 @@ def event_key(kind: str, identity: str) -> str:
     return f"{kind}.{identity}"
 
 
+def event_pattern(kind: str) -> str:
+    """Return the pattern of the keys of all events of ``kind``: an identity may hold dots."""
+    return f"{kind}.#"
+
+
 def node_queue(identity: str) -> str:
     """Return the one queue of a node."""
     return f"mco.node.{identity}"

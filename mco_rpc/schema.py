@@ -2,37 +2,40 @@
 """What an agent can be asked: its actions, their inputs and their outputs (MCollective's DDL).
 
 The same declaration checks what comes in and what goes out, documents the agent, and is sent to clients
-as JSON, so that an operator's machine needs no agent code.
+as JSON, so that an operator's machine needs no agent code. Whether a declaration is sound says `mco_rpc.soundness`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import re
+import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from mco_rpc import names
 from mco_rpc.errors import InvalidData, MissingData, SchemaError, UnknownAction
 from mco_rpc.suggestion import did_you_mean
-from mco_rpc.validation import VALIDATORS, matches, regex
+from mco_rpc.validation import VALIDATORS, check_type, is_expression, matches, shown
 
-TYPES = ("string", "list", "boolean", "integer", "float", "number", "array", "hash", "any")
 DISPLAYS = ("always", "ok", "failed")
+AGGREGATE_FUNCTIONS = ("summary", "average", "sum", "min", "max")
 DEFAULT_MAX_LENGTH = 4096
+DEFAULT_TIMEOUT_S = 10.0
+DIGEST_LENGTH = 16  # hexadecimal digits
 # Says whether a text matches an expression: `validation.matches`, or `may_match` for a schema from elsewhere.
 Matches = Callable[[str, str], bool]
 
 
-class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     """One input of an action.
 
     Attributes:
-        type: one of `TYPES`; ``list`` is one of ``choices``.
+        type: one of `mco_rpc.validation.TYPES`; ``list`` is one of ``choices``.
+        prompt: a short name, for forms.
         validate: a name in `mco_rpc.validation.VALIDATORS`, or ``/a regular expression/`` that must match wholly.
+        choices: the only values.
         max_length: characters of a string, elements of an array or hash.
     """
 
@@ -54,7 +57,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         Raises:
             ValueError: what was expected and what was seen.
         """
-        _check_type(self.type, value)
+        check_type(self.type, value)
         if isinstance(value, str | list | dict) and len(value) > self.max_length:
             what = "characters" if isinstance(value, str) else "elements"
             raise ValueError(f"{len(value)} {what}; at most {self.max_length} are allowed")
@@ -66,14 +69,17 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     def _validated(self, value: str, matches: Matches) -> str:
         validate = self.validate or ""
-        if _is_expression(validate):
+        if is_expression(validate):
             if not matches(validate[1:-1], value):
-                raise ValueError(f"{_shown(value)} does not match {validate}")
+                raise ValueError(f"{shown(value)} does not match {validate}")
+            return value
+        validator = VALIDATORS.get(validate)
+        if validator is None:  # of a schema from a later version; who sent it checks it
             return value
         try:
-            return VALIDATORS[validate](value)
+            return validator(value)
         except ValueError as e:
-            raise ValueError(f"{_shown(value)} is not valid: {e}") from e
+            raise ValueError(f"{shown(value)} is not valid: {e}") from e
 
     def parse(self, text: str) -> Any:
         """Return the value that a person means by ``text`` on a command line.
@@ -97,34 +103,51 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return value
 
 
-_WORDS = {
-    "true": True,
-    "yes": True,
-    "1": True,
-    "on": True,
-    "false": False,
-    "no": False,
-    "0": False,
-    "off": False,
-}
+_WORDS = dict.fromkeys(("true", "t", "yes", "y", "1", "on"), True) | dict.fromkeys(
+    ("false", "f", "no", "n", "0", "off"), False
+)
 
 
-class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One output of an action; every reply holds it, with its default where the action gave none."""
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One output of an action; every reply holds it, with its default where the action gave none.
+
+    Attributes:
+        display_as: its heading in tables and summaries; its name if nothing is said.
+    """
 
     type: str
     description: str
     display_as: str = ""
     default: Any = None
 
+    def check(self, value: object) -> None:
+        """Raise `ValueError` if it cannot be this output; nothing at all (None) always can."""
+        if value is not None:
+            check_type(self.type, value)
 
-class ActionSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+
+class Aggregate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a client makes of one output of all nodes.
+
+    Attributes:
+        function: one of `AGGREGATE_FUNCTIONS`; ``summary`` counts how often each value was given.
+        format: how a number is shown, such as ``%.2f``; for ``summary`` a value and its count, such as ``%-10s %d``.
+    """
+
+    function: str
+    output: str
+    format: str = ""
+
+
+class ActionSchema(msgspec.Struct, frozen=True, omit_defaults=True):
     """One action.
 
     Attributes:
         display: which replies a client shows unasked: always, ok or failed.
         timeout_s: seconds after which the node answers ``timed out``.
         mutating: whether it changes anything on the node.
+        noop: whether it can be asked what it would change, without changing it.
+        aggregates: what a client shows of all replies together.
     """
 
     name: str
@@ -132,8 +155,10 @@ class ActionSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     inputs: dict[str, Input] = {}
     outputs: dict[str, Output] = {}
     display: str = "always"
-    timeout_s: float = 10.0
+    timeout_s: float = DEFAULT_TIMEOUT_S
     mutating: bool = False
+    noop: bool = False
+    aggregates: tuple[Aggregate, ...] = ()
 
     def check_inputs(self, agent: str, data: dict[str, Any], matches: Matches = matches) -> dict[str, Any]:
         """Return the inputs in canonical form, with defaults filled in.
@@ -149,7 +174,7 @@ class ActionSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         for name in data:
             if name not in self.inputs:
                 known = f"it takes {', '.join(self.inputs)}" if self.inputs else "it takes no inputs"
-                raise InvalidData(f"{where}: unknown input {_shown(name)}{did_you_mean(name, self.inputs)}; {known}")
+                raise InvalidData(f"{where}: unknown input {shown(name)}{did_you_mean(name, self.inputs)}; {known}")
         checked = {}
         for name, declared in self.inputs.items():
             if name in data:
@@ -175,22 +200,31 @@ class ActionSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         for name, value in data.items():
             declared = self.outputs.get(name)
             if declared is None:
-                raise SchemaError(f"{where} returned {_shown(name)}, which its schema does not declare")
+                raise SchemaError(f"{where} returned {shown(name)}, which its schema does not declare")
             try:
-                if value is not None:
-                    _check_type(declared.type, value)
+                declared.check(value)
             except ValueError as e:
                 raise SchemaError(f"{where} returned {name!r} that its schema does not allow: {e}") from e
         return {name: data.get(name, declared.default) for name, declared in self.outputs.items()}
 
 
-class AgentSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that a node says about an agent."""
+class AgentSchema(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
+    """All that a node says about an agent.
+
+    Attributes:
+        timeout_s: seconds an action may take unless it says otherwise.
+        requires: the oldest version of the node that it runs on.
+    """
 
     name: str
     description: str
     version: str
     actions: dict[str, ActionSchema] = {}
+    author: str = ""
+    license: str = ""
+    url: str = ""
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    requires: str = ""
 
     def action(self, name: str) -> ActionSchema:
         """Return an action; raise `UnknownAction` with the nearest names if there is none."""
@@ -198,96 +232,60 @@ class AgentSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
             return self.actions[name]
         except KeyError:
             raise UnknownAction(
-                f"agent {self.name} has no action {_shown(name)}{did_you_mean(name, self.actions)}; "
+                f"agent {self.name} has no action {shown(name)}{did_you_mean(name, self.actions)}; "
                 f"it has {', '.join(sorted(self.actions))}"
             ) from None
 
     def check(self, *, is_foreign: bool = False) -> AgentSchema:
-        """Return this schema if it is sound.
+        """Return this schema if it is sound; raise `SchemaError` with the first thing that is wrong, and where.
 
         Args:
-            is_foreign: a node sent it: its expressions are not compiled and its defaults not checked, for either
-                could keep us busy for as long as it likes, and the node has done both.
-
-        Raises:
-            SchemaError: what is wrong with the declaration, and where.
+            is_foreign: a node sent it: what could keep us busy for as long as it likes is left to the node.
         """
-        if not names.is_name(self.name):
-            raise SchemaError(f"agent name {self.name!r} cannot be used on the wire")
-        for action in self.actions.values():
-            if action.display not in DISPLAYS:
-                raise SchemaError(
-                    f"{self.name}#{action.name}: display {action.display!r} is not one of {', '.join(DISPLAYS)}"
-                )
-            if not (action.timeout_s > 0 and math.isfinite(action.timeout_s)):
-                raise SchemaError(f"{self.name}#{action.name}: timeout_s of {action.timeout_s}, expected more than 0")
-            for kind, fields in (("input", action.inputs), ("output", action.outputs)):
-                for name, declared in fields.items():
-                    where = f"{self.name}#{action.name} {kind} {name}"
-                    if declared.type not in TYPES:
-                        raise SchemaError(f"{where}: type {declared.type!r} is not one of {', '.join(TYPES)}")
-                    if isinstance(declared, Input):
-                        _check_input(where, declared, is_foreign=is_foreign)
+        from mco_rpc.soundness import problems  # which reads these classes
+
+        for problem in problems(self, is_foreign=is_foreign):
+            raise SchemaError(problem.text)
         return self
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """What names this schema, whatever its version says."""
+        return digest_of(self.to_json())
+
     def to_json(self) -> dict[str, Any]:
-        """Return this schema as plain data, as it is sent and cached."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        """Return this schema as plain data, as it is sent and cached; raise `SchemaError` if JSON cannot say it."""
+        plain: dict[str, Any] = msgspec.json.decode(canonical(self, is_ordered=False))
         return plain
 
     @classmethod
     def from_json(cls, plain: object) -> AgentSchema:
-        """Return the schema that a node sent as plain data; raise `SchemaError` if it holds none."""
+        """Return the schema that a node sent as plain data; raise `SchemaError` if it holds none.
+
+        What a later version of this project may say beyond ours is passed over.
+        """
         try:
             return msgspec.convert(plain, cls).check(is_foreign=True)
-        except msgspec.ValidationError as e:
+        except (msgspec.ValidationError, RecursionError) as e:
             raise SchemaError(f"not an agent schema: {e}") from e
 
 
-def _check_input(where: str, declared: Input, *, is_foreign: bool) -> None:
-    validate = declared.validate
-    if validate and declared.type not in ("string", "list"):
-        raise SchemaError(f"{where}: validate={validate!r} checks text, and nothing of type {declared.type}")
-    if validate and _is_expression(validate):
-        try:
-            if not is_foreign:
-                regex(validate[1:-1])
-        except (re.error, OverflowError, RecursionError) as e:
-            raise SchemaError(f"{where}: validate={validate!r} is not an expression: {e}") from e
-    elif validate and validate not in VALIDATORS:
-        raise SchemaError(f"{where}: validate={validate!r} is not /an expression/ or one of {', '.join(VALIDATORS)}")
-    if declared.type == "list" and not declared.choices:
-        raise SchemaError(f"{where}: a list needs choices")
-    if declared.default is not None and not is_foreign:
-        try:
-            declared.check(declared.default)
-        except ValueError as e:
-            raise SchemaError(f"{where}: its default is not allowed: {e}") from e
+def canonical(plain: object, *, is_ordered: bool = True) -> bytes:
+    """Return the one JSON text of plain data: no spaces, UTF-8, and keys in order unless they shall stay as they are.
+
+    Raises:
+        SchemaError: JSON cannot say it.
+    """
+    try:
+        return msgspec.json.encode(plain, order="sorted" if is_ordered else None)
+    except (TypeError, ValueError, RecursionError) as e:
+        raise SchemaError(f"it cannot be written as JSON: {e}") from e
 
 
-def _is_expression(validate: str) -> bool:
-    return len(validate) > 2 and validate.startswith("/") and validate.endswith("/")
+def digest_of(plain: object) -> str:
+    """Return the digest of a schema as plain data, also of one that says more than this version knows.
 
-
-def _check_type(wanted: str, value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    is_right = {
-        "string": isinstance(value, str),
-        "list": isinstance(value, str),
-        "boolean": isinstance(value, bool),
-        "integer": is_number and isinstance(value, int),
-        "float": is_number and isinstance(value, float),
-        "number": is_number,
-        "array": isinstance(value, list | tuple),
-        "hash": isinstance(value, dict),
-        "any": True,
-    }[wanted]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is not a number that can be sent")
-    if not is_right:
-        raise ValueError(f"expected {wanted}, got {_shown(value)}")
-
-
-def _shown(value: object, limit: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    >>> digest_of(AgentSchema("greeter", "Say hello.", "1.0").to_json())
+    '0bb8448c28adb99e'
+    """
+    return hashlib.sha256(canonical(plain)).hexdigest()[:DIGEST_LENGTH]

@@ -1,17 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks an input can name with ``validate=``: each returns the value, canonical, or says what it is not."""
+"""What a value can be: the types, and the checks an input can name with ``validate=``.
+
+Each check returns the value, canonical, or says what it is not.
+"""
 
 from __future__ import annotations
 
 import functools
 import ipaddress
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
+TYPES = ("string", "list", "boolean", "integer", "float", "number", "array", "hash", "any")
 MAX_FOREIGN_PATTERN_LENGTH = 1024
 # Nothing here means anything to a shell; a leading "-" would mean something to a command.
 _SHELLSAFE = re.compile(r"[A-Za-z0-9_./:@%+=,][A-Za-z0-9_./:@%+=,-]*\Z")
+
+
+def check_type(wanted: str, value: object) -> None:
+    """Raise `ValueError` if a value is not of a type: what was expected and what was seen."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_right = {
+        "string": isinstance(value, str),
+        "list": isinstance(value, str),
+        "boolean": isinstance(value, bool),
+        "integer": is_number and isinstance(value, int),
+        "float": is_number and isinstance(value, float),
+        "number": is_number,
+        "array": isinstance(value, list | tuple),
+        "hash": isinstance(value, dict),
+        "any": True,
+    }[wanted]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a number that can be sent")
+    if not is_right:
+        raise ValueError(f"expected {wanted}, got {shown(value)}")
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """Return a value as Python writes it, cut where it gets long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def shellsafe(value: str) -> str:
@@ -63,6 +94,20 @@ VALIDATORS: dict[str, Callable[[str], str]] = {
     "ip_address": ip_address,
     "ip_network": ip_network,
 }
+NAMES = tuple(VALIDATORS)
+# MCollective's and Choria's names for some of them.
+VALIDATORS |= {
+    "ipv4address": ipv4_address,
+    "ipv6address": ipv6_address,
+    "ipaddress": ip_address,
+    "ipv4": ipv4_address,
+    "ipv6": ipv6_address,
+}
+
+
+def is_expression(validate: str) -> bool:
+    """Say whether ``validate=`` is ``/an expression/`` and not a name."""
+    return len(validate) > 2 and validate.startswith("/") and validate.endswith("/")
 
 
 @functools.lru_cache(maxsize=64)

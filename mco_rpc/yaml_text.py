@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,28 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return what a YAML text holds; raise `ConfigError` with ``where``, line and column if it is not YAML."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return _taken(yaml.load, text, where)
+
+
+def compose_yaml(text: str, where: str) -> Any:
+    """Return the node tree of a YAML text, None for an empty one, for whoever has to name lines; else as `parse_yaml`.
+
+    Aliases share nodes, and may lead back to a node that holds them.
+    """
+    import yaml
+
+    return _taken(yaml.compose, text, where)
+
+
+def _taken(take: Callable[[str, Any], Any], text: str, where: str) -> Any:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe
     try:
         # An alias needs its star; without one, a short text can neither be nested too deep nor grow.
         if len(text) > _MAX_YAML_DEPTH or "*" in text:
             _check_size(yaml.parse(text, loader))
-        return yaml.load(text, loader)  # noqa: S506 - both are safe
+        return take(text, loader)
     except Exception as e:  # beside YAMLError whatever the tags' constructors stumble over: KeyError, IndexError, ...
         mark = getattr(e, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""

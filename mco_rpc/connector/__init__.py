@@ -79,10 +79,13 @@ class Connector(Protocol):
         """Send what was published, leave, and call the listener no more; from any thread, more than once."""
 
 
-def node_endpoint(identity: str, collectives: Sequence[str], agents: Sequence[str]) -> Endpoint:
-    """Return where a node listens: its own name, and each agent it offers, in every collective."""
+def node_endpoint(
+    identity: str, collectives: Sequence[str], agents: Sequence[str], topics: Sequence[str] = ()
+) -> Endpoint:
+    """Return where a node listens: its own name, each agent it offers and each topic, in every collective."""
     bindings = [(names.exchange(c, names.NODE), identity) for c in collectives]
     bindings += [(names.exchange(c, names.BROADCAST), names.agent_key(a)) for c in collectives for a in agents]
+    bindings += [(names.exchange(c, names.EVENT), names.event_pattern(t)) for c in collectives for t in topics]
     return Endpoint(names.node_queue(identity), tuple(collectives), tuple(bindings))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """RabbitMQ over AMQP 0-9-1: one thread that does all input and output, and connects again by itself.
 
-Only this module and `mco_rpc.connector.amqp` import pika. Nothing here decides; what to do about a
-lost connection is the listener's.
+Only this module and its neighbours `corked` and `amqp` import pika. Nothing here decides; what to do about a lost
+connection is the listener's.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mco_rpc.connector.amqp import (  # before pika itself, which it imports wit
     properties_of,
     reason_of,
 )
+from mco_rpc.connector.corked import CorkedConnection
 from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, IdentityTaken
 
 # isort: split
@@ -52,7 +53,7 @@ class RabbitmqConnector:
         self._failures = 0
         self._loop = IOLoop()
         self._thread: threading.Thread | None = None
-        self._connection: pika.SelectConnection | None = None
+        self._connection: CorkedConnection | None = None
         self._channel: pika.channel.Channel | None = None
         self._reason: BrokerError | None = None
         self._is_open = self._is_connected = self._is_closing = False
@@ -66,7 +67,10 @@ class RabbitmqConnector:
 
     def publish(self, packets: Sequence[Packet]) -> None:
         """Send messages, from any thread; without a connection they are dropped and the listener knows."""
-        self._call(functools.partial(self._send, packets))
+        if threading.current_thread() is self._thread:
+            self._send(packets)
+        else:
+            self._call(functools.partial(self._send, packets))
 
     def addresses(self) -> list[str]:
         """Return the addresses that the brokers' names have now; a name that has none is left out."""
@@ -114,7 +118,7 @@ class RabbitmqConnector:
     def _connect(self) -> None:
         self._reason = None
         _, parameters = self._brokers[self._turn]
-        self._connection = pika.SelectConnection(
+        self._connection = CorkedConnection(
             parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_lost,
@@ -167,9 +171,13 @@ class RabbitmqConnector:
             _log.exception("%s of %s failed", getattr(callback, "__name__", "a callback"), self._endpoint.queue)
 
     def _send(self, packets: Sequence[Packet]) -> None:
-        channel = self._channel
-        if channel is None or not channel.is_open:
+        channel, connection = self._channel, self._connection
+        if channel is None or connection is None or not channel.is_open:
             return
+        with connection.corked():
+            self._publish(channel, packets)
+
+    def _publish(self, channel: pika.channel.Channel, packets: Sequence[Packet]) -> None:
         user = self._brokers[self._turn][1].credentials.username
         now = int(time.time())
         for packet in packets:

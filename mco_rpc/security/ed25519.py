@@ -64,3 +64,8 @@ def for_caller(name: str, seed: bytes, trusted_nodes: Mapping[str, bytes] | Path
 def for_node(identity: str, seed: bytes, trusted_callers: Mapping[str, bytes] | Path) -> Ed25519Security:
     """Return the security of who answers: signs as the identity, trusts callers as ``key=NAME``."""
     return Ed25519Security(identity, seed, trusted_callers, own="", trusts="key=")
+
+
+def for_registry(identity: str, seed: bytes, trusted_nodes: Mapping[str, bytes] | Path) -> Ed25519Security:
+    """Return the security of who keeps what nodes say: signs as the identity, trusts nodes by theirs."""
+    return Ed25519Security(identity, seed, trusted_nodes, own="", trusts="")

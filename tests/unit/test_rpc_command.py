@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 
 from mco_rpc import command
 from mco_rpc.command import MAX_OUTPUT_BYTES, Completed, command_exists, run
-from mco_rpc.errors import ActionAborted, TimedOut
+from mco_rpc.current import Cancellation
+from mco_rpc.errors import ActionAborted, Cancelled, MessageError, TimedOut
 
 PATIENCE_S = 60.0
 
@@ -192,3 +194,130 @@ def test_a_command_may_be_allowed_to_say_more() -> None:
     done = run(argv, deadline=time.monotonic() + 20, max_output_bytes=2_000_000)
     assert (len(done.stdout), done.is_truncated) == (1_000_001, False)
     assert run(argv, deadline=time.monotonic() + 20).is_truncated
+
+
+# Cancellation.
+
+
+class Cancelling:
+    """Wishes the end of a command from another thread, as soon as it has said something."""
+
+    def __init__(self) -> None:
+        self.wish = Cancellation()
+        self.said = b""
+        self._threads: list[threading.Thread] = []
+
+    def hear(self, _stream: str, chunk: bytes) -> None:
+        self.said += chunk
+        if b"\n" in self.said and not self._threads:
+            self._threads.append(threading.Thread(target=self.wish.cancel, args=("cancelled by key=alice",)))
+            self._threads[0].start()
+
+    def run(self, script: str, *args: str, stdin: bytes = b"") -> Completed:
+        try:
+            return run(
+                ("sh", "-c", script, "sh", *args),
+                deadline=time.monotonic() + PATIENCE_S,
+                stdin=stdin,
+                cancellation=self.wish,
+                on_output=self.hear,
+            )
+        finally:
+            for thread in self._threads:
+                thread.join()
+
+
+def test_a_wish_ends_the_whole_group(left_behind: Path) -> None:
+    # Given a shell that ignores what can be ignored, with a child that would sleep for an hour
+    it = Cancelling()
+    # When somebody wishes that it ends, then it says so
+    with pytest.raises(Cancelled, match=r"^cancelled by key=alice$"):
+        it.run('trap "" TERM INT HUP; sleep 3600 & echo $! > "$1"; echo ready; wait', str(left_behind))
+    # And the child is gone, too
+    _await_end(int(left_behind.read_text()))
+
+
+def test_a_wish_ends_a_command_that_reads_prints_or_has_closed_its_outputs() -> None:
+    for script in ("echo ready; exec yes", "echo ready; exec sleep 3600", "echo ready; exec 1>&- 2>&-; sleep 3600"):
+        for stdin in (b"", bytes(3_000_000)):
+            with pytest.raises(Cancelled):
+                Cancelling().run(script, stdin=stdin)
+
+
+def test_a_wish_before_the_start_starts_nothing(tmp_path: Path) -> None:
+    it = Cancelling()
+    it.wish.cancel("too late")
+    with pytest.raises(Cancelled, match="too late"):
+        it.run('echo x > "$1"', str(tmp_path / "made"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_wish_after_the_end_changes_nothing() -> None:
+    it = Cancelling()
+    assert it.run("printf done").stdout == "done"
+    it.wish.cancel("too late")
+
+
+def test_nothing_stays_open_after_two_hundred_commands_ended_one_way_or_another() -> None:
+    before = _open_files()
+    for number in range(200):
+        match number % 4:
+            case 0:
+                do("true")
+            case 1:
+                with pytest.raises(Cancelled):
+                    Cancelling().run("echo ready; exec sleep 3600")
+            case 2:
+                with pytest.raises(TimedOut):
+                    do("sleep", "3600", seconds=0.001)
+            case 3:
+                with pytest.raises(ActionAborted):
+                    do("no-such-command")
+    assert _open_files() == before
+
+
+# Output while it runs.
+
+
+def test_output_is_handed_on_while_the_command_runs(tmp_path: Path) -> None:
+    # Given a command that goes on only after somebody has heard its first line
+    heard: list[tuple[str, bytes]] = []
+    go_on = tmp_path / "go on"
+
+    def hear(stream: str, chunk: bytes) -> None:
+        heard.append((stream, chunk))
+        go_on.touch()
+
+    script = 'echo first; while [ ! -e "$1" ]; do sleep 0.01; done; echo second >&2; printf third'
+    argv = ("sh", "-c", script, "sh", str(go_on))
+    done = run(argv, deadline=time.monotonic() + PATIENCE_S, on_output=hear)
+    # Then it has come to its end, and each stream was told apart
+    assert (done.stdout, done.stderr) == ("first\nthird", "second\n")
+    assert heard[0] == ("stdout", b"first\n")
+    assert b"".join(chunk for stream, chunk in heard if stream == "stdout") == b"first\nthird"
+    assert b"".join(chunk for stream, chunk in heard if stream == "stderr") == b"second\n"
+
+
+def test_all_output_is_handed_on_also_what_is_not_kept() -> None:
+    heard = {"stdout": 0, "stderr": 0}
+
+    def hear(stream: str, chunk: bytes) -> None:
+        assert chunk
+        heard[stream] += len(chunk)
+
+    argv = ("sh", "-c", "head -c 3000000 /dev/zero; head -c 2000000 /dev/zero >&2")
+    done = run(argv, deadline=time.monotonic() + PATIENCE_S, max_output_bytes=10, on_output=hear)
+    assert (len(done.stdout), done.is_truncated, heard) == (10, True, {"stdout": 3_000_000, "stderr": 2_000_000})
+
+
+def test_a_listener_that_fails_ends_the_command(left_behind: Path) -> None:
+    before = _open_files()
+
+    def fail(_stream: str, _chunk: bytes) -> None:
+        raise MessageError("cannot be said")
+
+    argv = ("sh", "-c", 'echo $$ > "$1"; echo ready; exec sleep 3600', "sh", str(left_behind))
+    with pytest.raises(MessageError):
+        run(argv, deadline=time.monotonic() + PATIENCE_S, on_output=fail)
+    _await_end(int(left_behind.read_text()))
+    assert _open_files() == before

@@ -21,6 +21,7 @@ from mco_rpc.filters import (
     fact_term,
     from_options,
     parse_fact,
+    patterns,
 )
 
 WEB1 = Subject(
@@ -368,7 +369,7 @@ def test_a_filter_from_the_wire_is_typed(plain: dict[str, Any]) -> None:
 def test_a_filter_that_asks_for_too_much_is_refused_before_any_of_it_is_compiled(
     made: filters.Filter, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filters, "_regex", lambda pattern: pytest.fail(f"compiled {pattern}"))
+    monkeypatch.setattr(patterns, "compiled", lambda pattern: pytest.fail(f"compiled {pattern}"))
     with pytest.raises(FilterError, match=why):
         made.check()
 
@@ -377,6 +378,6 @@ def test_a_filter_at_its_limits_is_used_and_compiled_once() -> None:
     made = filters.Filter(
         identities=tuple(f"n{n}" for n in range(9_936)), classes=tuple(f"/once{n}|x/" for n in range(64))
     )
-    before = filters._regex.cache_info().misses
+    before = patterns.compiled.cache_info().misses
     assert made.check().matches(filters.Subject("n7", frozenset({"x"})))
-    assert filters._regex.cache_info().misses - before == 64
+    assert patterns.compiled.cache_info().misses - before == 64

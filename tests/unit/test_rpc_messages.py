@@ -35,7 +35,10 @@ REQUEST = Request(
     ttl_s=10.0,
     data={"ipaddr": "10.0.0.1"},
     filter=Filter(classes=("/dev/",), facts=(FactTerm("country", "==", "de"),)),
+    targets=("web1",),
     reply_to="alice.1",
+    noop=True,
+    follow=True,
 )
 BODY = encode(REQUEST)
 PLAIN = json.loads(BODY)
@@ -106,6 +109,7 @@ def test_every_field_that_changes_what_happens_is_in_the_body() -> None:
         "targets",
         "reply_to",
         "noop",
+        "follow",
     }
 
 
@@ -125,7 +129,9 @@ def test_a_reply_with_an_unknown_field_is_read_because_it_only_tells_more() -> N
     assert decode_reply(json.dumps({**plain, "mood": "good", "status": 77}).encode()).status == 77
 
 
-@pytest.mark.parametrize("field", [name for name in PLAIN if name not in ("kind", "data", "filter", "targets", "noop")])
+@pytest.mark.parametrize(
+    "field", [name for name in PLAIN if name not in ("kind", "data", "filter", "targets", "noop", "follow")]
+)
 def test_a_request_without_a_field_it_needs_is_refused(field: str) -> None:
     if field == "reply_to":
         return

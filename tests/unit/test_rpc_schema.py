@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mco_rpc.errors import InvalidData, MissingData, SchemaError, UnknownAction
-from mco_rpc.schema import TYPES, ActionSchema, AgentSchema, Input, Output
-from mco_rpc.validation import may_match
+from mco_rpc.schema import ActionSchema, AgentSchema, Input, Output
+from mco_rpc.validation import TYPES, may_match
 
 GOOD: dict[str, list[Any]] = {
     "string": ["", "x", "ä"],
@@ -225,7 +225,6 @@ def test_a_schema_travels_as_json() -> None:
         "iptables",
         {"name": "iptables"},
         {"name": "x", "description": "x", "version": 1},
-        {"name": "x", "description": "x", "version": "1", "colour": "red"},
         {"name": "a b", "description": "x", "version": "1"},
     ],
 )
