@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from mco_rpc.agent import Agent, Input, NodeView, Output, action
+from mco_rpc.agent import Agent, Aggregate, Input, NodeView, Output, action
 from mco_rpc.errors import ActionAborted
 
 from .packet_filter import Network, NotReached, PacketFilter
@@ -24,12 +24,14 @@ ANSWER = {
     "blocked": Output("boolean", "Whether what comes from there is dropped", display_as="Blocked"),
 }
 CHANGE = ANSWER | {
-    "changed": Output("boolean", "Whether a rule was made or taken away", display_as="Changed"),
+    "changed": Output("boolean", "Whether a rule was made or taken away, or with noop would be", display_as="Changed"),
     "before": Output("boolean", "Whether it was surely blocked before", display_as="Before"),
     "after": Output("boolean", "Whether it is blocked now", display_as="After"),
     "backend": Output("string", "The packet filter that was used", display_as="Back end"),
 }
 RULE = Output("string", "The blocked network that holds it", display_as="Rule")
+BLOCKED = Aggregate("summary", "blocked")
+CHANGED = Aggregate("summary", "changed")
 LIST = Output("array", "The blocked addresses and networks, in order", display_as="Blocked", default=[])
 
 
@@ -55,7 +57,14 @@ class Iptables(Agent):
                 )
         return self._filter
 
-    @action("Drop what comes from an address", inputs={"ipaddr": IPADDR, "force": FORCE}, outputs=CHANGE, mutating=True)
+    @action(
+        "Drop what comes from an address",
+        inputs={"ipaddr": IPADDR, "force": FORCE},
+        outputs=CHANGE,
+        mutating=True,
+        noop=True,
+        aggregates=[BLOCKED, CHANGED],
+    )
     def block(self, ipaddr: str, force: bool = False) -> dict[str, object]:
         """Block; a second time changes nothing, and neither does an address inside a blocked network."""
         network = parse(ipaddr)
@@ -65,11 +74,18 @@ class Iptables(Agent):
         with self._lock:
             rules, is_sure = self._rules(network)
             before = is_sure and covering(network, rules) is not None
-            if not before:
+            if not before and not self.is_noop:
                 self.packet_filter.block(network)
             return self._changed(network, before, is_changed=not before, wanted=True)
 
-    @action("Let in again what comes from an address", inputs={"ipaddr": IPADDR}, outputs=CHANGE, mutating=True)
+    @action(
+        "Let in again what comes from an address",
+        inputs={"ipaddr": IPADDR},
+        outputs=CHANGE,
+        mutating=True,
+        noop=True,
+        aggregates=[BLOCKED, CHANGED],
+    )
     def unblock(self, ipaddr: str) -> dict[str, object]:
         """Unblock; what is not blocked is fine, what other rules block as well is refused."""
         network = parse(ipaddr)
@@ -80,11 +96,17 @@ class Iptables(Agent):
                 names = ", ".join(written(rule) for rule in others if rule.overlaps(network))
                 raise ActionAborted(f"will not unblock {written(network)}: {names} blocks it too; unblock that")
             before = is_sure and network in rules
-            if before or not is_sure:
+            is_changed = before or not is_sure
+            if is_changed and not self.is_noop:
                 self.packet_filter.unblock(network)
-            return self._changed(network, before, is_changed=before or not is_sure, wanted=False)
+            return self._changed(network, before, is_changed=is_changed, wanted=False)
 
-    @action("Say whether an address is blocked", inputs={"ipaddr": IPADDR}, outputs=ANSWER | {"rule": RULE})
+    @action(
+        "Say whether an address is blocked",
+        inputs={"ipaddr": IPADDR},
+        outputs=ANSWER | {"rule": RULE},
+        aggregates=[BLOCKED],
+    )
     def isblocked(self, ipaddr: str) -> dict[str, object]:
         """Answer from the packet filter as it is now."""
         network = parse(ipaddr)
@@ -106,6 +128,11 @@ class Iptables(Agent):
     def _changed(self, network: Network, before: bool, *, is_changed: bool, wanted: bool) -> dict[str, object]:
         """Return the outputs of a change, if what the packet filter says now is what was wanted."""
         backend = self.packet_filter.name
+        if self.is_noop:
+            told = _answer(network, before)
+            if is_changed:
+                told["output"] = f"{told['output']}; it would {'' if wanted else 'not '}be"
+            return {**told, "changed": is_changed, "before": before, "after": before, "backend": backend}
         after = covering(network, self.packet_filter.blocked(network.version)) is not None
         if after is not wanted:
             raise ActionAborted(

@@ -6,21 +6,32 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mco_rpc.agent import Agent, action
-from mco_rpc.errors import ActionAborted, InvalidData, UnknownAction
-from mco_rpc.schema import Input, Output
+from mco_rpc.agent import Agent, action, time_left_s
+from mco_rpc.errors import ActionAborted, FilterError, InvalidData, UnknownAction
+from mco_rpc.filters import Filter
+from mco_rpc.schema import Aggregate, Input, Output
 from mco_rpc.suggestion import did_you_mean
+from mco_rpc.validation import shown
 
 FACT = Input("string", "Name of a fact", prompt="Fact", max_length=256)
 FACTS = Input("array", "Names of facts", prompt="Facts", max_length=256)
 AGENT = Input("string", "Name of an agent", prompt="Agent", max_length=128)
+REQUESTS = Input("array", "Ids of requests", prompt="Requests", max_length=1000)
+SOURCE = Input("string", "Name of a data source", prompt="Source", max_length=64)
+QUERY = Input("any", "What to ask it: a text, or a list of texts", prompt="Query", optional=True)
+FILTER = Input("hash", "A filter, as requests have it", prompt="Filter")
 ITEM = Input("string", "Name of a configuration item", prompt="Item", max_length=128)
+_PLUGINS = {"agents": "agents", "data": "data sources"}
 
 
 class Rpcutil(Agent):
     """Ask a node about itself."""
 
-    @action("Say that this node answers", outputs={"pong": Output("float", "Seconds since the epoch, by its clock")})
+    @action(
+        "Say that this node answers",
+        outputs={"pong": Output("float", "Seconds since the epoch, by its clock")},
+        is_inline=True,
+    )
     def ping(self) -> dict[str, Any]:
         """Return the node's time."""
         return {"pong": time.time()}
@@ -60,6 +71,7 @@ class Rpcutil(Agent):
             "value": Output("any", "Its value"),
             "exists": Output("boolean", "Whether the node has it"),
         },
+        aggregates=[Aggregate("summary", "value")],
     )
     def get_fact(self, fact: str) -> dict[str, Any]:
         """Return one fact, None if it is not there."""
@@ -85,7 +97,10 @@ class Rpcutil(Agent):
     @action(
         "Say what an agent can be asked",
         inputs={"agent": AGENT},
-        outputs={"schema": Output("hash", "Its schema as JSON")},
+        outputs={
+            "schema": Output("hash", "Its schema as JSON"),
+            "digest": Output("string", "What names the schema, whatever its version says"),
+        },
     )
     def schema_of(self, agent: str) -> dict[str, Any]:
         """Return an agent's schema."""
@@ -95,7 +110,61 @@ class Rpcutil(Agent):
                 f"this node offers no agent {agent!r}{did_you_mean(agent, agents)}; "
                 f"it offers {', '.join(sorted(agents))}"
             )
-        return {"schema": agents[agent].to_json()}
+        return {"schema": agents[agent].to_json(), "digest": agents[agent].digest}
+
+    @action(
+        "Ask a data source, as a filter does",
+        inputs={"source": SOURCE, "query": QUERY},
+        outputs={
+            "source": Output("string", "Its name"),
+            "query": Output("array", "What it was asked"),
+            "fields": Output("hash", "What it says"),
+        },
+        timeout_s=20.0,
+    )
+    def get_data(self, source: str, query: object = None) -> dict[str, Any]:
+        """Return the fields; numbers count as the texts that they were on a command line."""
+        asked = query if isinstance(query, list) else [] if query is None else [query]
+        if not all(isinstance(text, str) or type(text) is int for text in asked):
+            raise InvalidData(f"rpcutil#get_data: input query: expected a text or a list of texts, got {shown(query)}")
+        texts = tuple(map(str, asked))
+        try:
+            return {"source": source, "query": list(texts), "fields": dict(self.node.data(source, texts))}
+        except FilterError as e:
+            is_known = source in self.node.data_sources()
+            raise (ActionAborted if is_known else InvalidData)(str(e)) from e
+
+    @action(
+        "Say what the data sources of this node can be asked",
+        outputs={
+            "sources": Output("hash", "By name: description, arguments, fields and time-out"),
+            "inactive": Output("hash", "Data sources that do not apply to it, and why"),
+        },
+    )
+    def data_sources(self) -> dict[str, Any]:
+        """Return their schemas."""
+        sources = {name: schema.to_json() for name, schema in self.node.data_sources().items()}
+        return {"sources": sources, "inactive": dict(self.node.inactive_data_sources())}
+
+    @action(
+        "Say why a filter matches this node, or why not",
+        inputs={"filter": FILTER},
+        outputs={
+            "matches": Output("boolean", "Whether it does", display_as="Matches"),
+            "verdict": Output("hash", "Every term, what was seen here, and which decided"),
+        },
+        timeout_s=20.0,
+    )
+    def explain_filter(self, filter: dict[str, Any]) -> dict[str, Any]:
+        """Return the verdict; what a data source cannot say is in it."""
+        from mco_rpc.filters.verdict import explain  # for whoever asks why, which is seldom
+
+        until = time.monotonic() + time_left_s(self.timeout_s)
+        try:
+            verdict = explain(Filter.from_json(filter), self.node.subject(until))
+        except FilterError as e:
+            raise InvalidData(f"filter: {e}") from e
+        return {"matches": verdict.matches, "verdict": verdict.to_json()}
 
     @action("Say the collectives this node is in", outputs={"collectives": Output("array", "Their names")})
     def collective_info(self) -> dict[str, Any]:
@@ -114,6 +183,7 @@ class Rpcutil(Agent):
             "inactive_agents": Output("hash", "Agents it does not offer, and why"),
             "counters": Output("hash", "Requests by what became of them"),
         },
+        aggregates=[Aggregate("summary", "version")],
     )
     def daemon_stats(self) -> dict[str, Any]:
         """Return the counters."""
@@ -127,6 +197,16 @@ class Rpcutil(Agent):
         settings = self.node.settings()
         if item not in settings:
             raise InvalidData(f"there is no configuration item {item!r}{did_you_mean(item, settings)}")
-        if item == "agents":
-            raise ActionAborted("the agents' own settings may hold secrets and are not sent")
+        if item in ("agents", "data"):
+            raise ActionAborted(f"the {_PLUGINS[item]}' own settings may hold secrets and are not sent")
         return {"value": settings[item]}
+
+    @action(
+        "End requests of yours that wait or run on this node",
+        inputs={"requests": REQUESTS},
+        outputs={"states": Output("hash", "By request: running, waiting, or unknown if it has ended")},
+        is_inline=True,  # all workers may be busy with what is to end
+    )
+    def cancel(self, requests: list[str]) -> dict[str, Any]:
+        """Tell each of them; what a running one has done already stays done."""
+        return {"states": {str(request): self.node.cancel(str(request)) for request in requests}}

@@ -15,7 +15,7 @@ import msgspec
 from mco_rpc import names
 from mco_rpc.connector import Packet
 from mco_rpc.errors import MessageError
-from mco_rpc.messages import Reply, Request, encode
+from mco_rpc.messages import Ack, Progress, Reply, Request, encode
 from mco_rpc.security import Security
 from mco_rpc.status import Status
 
@@ -31,6 +31,7 @@ class Answers:
     """Gives every answer of a node, from any thread.
 
     Args:
+        digests: of the schemas of this node's agents, by name.
         send: publishes replies, from any thread.
         clock: seconds since the epoch.
     """
@@ -41,6 +42,7 @@ class Answers:
         collectives: tuple[str, ...],
         security: Security,
         audit: Audit,
+        digests: Mapping[str, str],
         send: Callable[[Packet], None],
         max_body_bytes: int,
         clock: Callable[[], float] = time.time,
@@ -48,6 +50,7 @@ class Answers:
         self._collectives = collectives
         self._security = security
         self._audit = audit
+        self._digests = digests
         self._send = send
         self._max_body_bytes = max_body_bytes
         self._clock = clock
@@ -85,6 +88,7 @@ class Answers:
             message=message[:4096],
             data=dict(data or {}),
             ran_s=round(ran_s, 6),
+            schema=self._digests.get(request.agent, ""),
         )
         body, sent = self._encoded(reply)
         outcome = Status(sent.status).text
@@ -107,7 +111,23 @@ class Answers:
         )
         # Last: no answer without a record, and the thread that sends need not compete with this one.
         if self._can_reply(request):
-            self._send(self._packet(request, request.reply_to or "", body))
+            self._send(self._packet(request, "reply", body))
+
+    def tell(self, request: Request, message: Ack | Progress) -> int:
+        """Send something before the answer; return its bytes, 0 if nobody listens.
+
+        Raises:
+            MessageError: it cannot be sent.
+        """
+        if not self._can_reply(request):
+            return 0
+        body = encode(message)
+        if len(body) > self._max_body_bytes:
+            raise MessageError(
+                f"what it told has {len(body):,} bytes; at most {self._max_body_bytes:,} can be sent at a time"
+            )
+        self._send(self._packet(request, "ack" if isinstance(message, Ack) else "progress", body))
+        return len(body)
 
     def _can_reply(self, request: Request) -> bool:
         """Say whether somebody waits, and whether it is the caller."""
@@ -132,12 +152,12 @@ class Answers:
         _log.error("request %s: %s", reply.id, why)
         return encode(instead), instead
 
-    def _packet(self, request: Request, reply_to: str, body: bytes) -> Packet:
+    def _packet(self, request: Request, kind: str, body: bytes) -> Packet:
         return Packet(
             exchange=names.exchange(request.collective, names.REPLY),
-            key=reply_to,
+            key=request.reply_to or "",
             body=body,
-            type="reply",
+            type=kind,
             message_id=request.id,
             correlation_id=request.id,
             signer=self._security.signer,

@@ -4,7 +4,8 @@
 The rungs, in order: size, signature over the raw bytes, decoding, clock skew and time to live, replay,
 collective, filter, the action, its inputs, authorization, a bounded worker with a deadline, its outputs,
 the audit, the reply. A request whose filter is for others is counted and leaves neither; one whose caller is not
-authentic is recorded and not answered.
+authentic is recorded and not answered. A filter that asks data sources takes a while: it, and the rungs above it,
+are climbed in the worker.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any
 from mco_rpc import names
 from mco_rpc.agent import Agent, deadline
 from mco_rpc.connector import Packet
+from mco_rpc.current import Cancellation, Current, current, working_for
 from mco_rpc.errors import (
     ActionAborted,
+    Cancelled,
     Denied,
     Expired,
     FilterError,
@@ -40,36 +43,59 @@ from mco_rpc.suggestion import did_you_mean
 
 from .answers import SHOWN, Answers
 from .authorization import Authorization
+from .running import Running
+from .telling import Teller
 from .workers import Busy, Job, Workers
 
 _log = logging.getLogger(__name__)
 
 
+_DEFAULT_TIMEOUT_S = 10.0  # for an action that this node does not know, and whose filter is still to be decided
+
+
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """A request that passed the ladder so far."""
+class _Taken:
+    """A request that is for this node, as far as that is known without a worker.
+
+    Attributes:
+        arrived: on `time.monotonic`'s clock.
+        left_s: seconds from then in which it may be begun.
+    """
 
     request: Request
+    arrived: float
+    left_s: float
+    cancellation: Cancellation
+    teller: Teller
+
+    @property
+    def where(self) -> str:
+        return f"{self.request.agent[:SHOWN]}#{self.request.action[:SHOWN]}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """An action to run, with all the rungs below it climbed."""
+
     agent: Agent
     schema: ActionSchema
     data: dict[str, Any]
-    arrived: float
-    left_s: float
 
 
 class Dispatcher:
     """Takes messages on the connector's thread, answers from the workers' threads.
 
     Args:
-        subject: what filters are asked about, now.
+        subject: what filters are asked about, now; with a deadline on `time.monotonic`'s clock, data sources too.
         agents: the agents of this node by name.
         max_body_bytes: the largest message that is read.
+        clock: seconds since the epoch.
     """
 
     def __init__(
         self,
         *,
-        subject: Callable[[], Subject],
+        subject: Callable[[float | None], Subject],
         agents: Mapping[str, Agent],
         collectives: tuple[str, ...],
         security: Security,
@@ -78,6 +104,7 @@ class Dispatcher:
         workers: Workers,
         answers: Answers,
         max_body_bytes: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._subject = subject
         self._agents = agents
@@ -89,6 +116,8 @@ class Dispatcher:
         self._workers = workers
         self._answers = answers
         self._max_body_bytes = max_body_bytes
+        self._clock = clock
+        self._running = Running()
 
     def receive(self, packet: Packet) -> None:
         """Take one message up the ladder; never raise."""
@@ -100,7 +129,11 @@ class Dispatcher:
             self._answers.reject(packet, e)
             return
         try:
-            call = self._admit(request, arrived)
+            left_s = self._let_in(request)
+            if left_s is None:
+                self._answers.count("filtered")
+                return
+            call = None if request.filter.needs_data else self._admit(request, None)
         except RequestError as e:
             self._answers.give(request, arrived, e.status, str(e), e.data)
         except SecurityError as e:
@@ -111,10 +144,14 @@ class Dispatcher:
                 request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {_said(e)}"
             )
         else:
-            if call is None:
+            if call is None and not request.filter.needs_data:
                 self._answers.count("filtered")
             else:
-                self._hand_over(call)
+                self._hand_over(self._taken(request, arrived, left_s), call)
+
+    def cancel(self, request_id: str) -> str:
+        """Cancel a request of the caller whom this thread works for; return what became of it."""
+        return self._running.cancel(current().caller, request_id)
 
     def _authentic(self, packet: Packet) -> Request:
         if len(packet.body) > self._max_body_bytes:
@@ -127,15 +164,31 @@ class Dispatcher:
             raise SecurityError(f"signed by {principal}, but claims to be from {request.caller!r}")
         return request
 
-    def _admit(self, request: Request, arrived: float) -> _Call | None:
-        """Return the call to make, None if the request is for others; raise what the caller is told."""
+    def _let_in(self, request: Request) -> float | None:
+        """Return the seconds that are left to begin, None if it names others; raise what the caller is told."""
         left_s = self._guard.admit(request)
         if request.collective not in self._collectives:
             raise Denied(f"this node is not in collective {request.collective!r}")
         if request.reply_to is not None and not names.is_reply_key_of(request.caller, request.reply_to):
             raise Denied(f"{request.caller} may not have replies sent to {request.reply_to!r}")
-        if not self._is_for_us(request):
-            return None
+        is_named = request.targets is None or self._security.principal in request.targets
+        return left_s if is_named else None
+
+    def _taken(self, request: Request, arrived: float, left_s: float) -> _Taken:
+        teller = Teller(request, self._security.principal, self._clock, self._answers.tell)
+        return _Taken(request, arrived, left_s, self._running.add(request), teller)
+
+    def _admit(self, request: Request, until: float | None) -> _Call | None:
+        """Return the call to make, None if the request is for others; raise what the caller is told.
+
+        Args:
+            until: on `time.monotonic`'s clock, when data sources have to have answered; None without any.
+        """
+        try:
+            if not request.filter.check().matches(self._subject(until)):
+                return None
+        except FilterError as e:
+            raise InvalidData(f"filter: {e}") from e
         agent = self._agents.get(request.agent)
         if agent is None:
             raise UnknownAction(
@@ -143,81 +196,101 @@ class Dispatcher:
             )
         schema = self._schemas[request.agent].action(request.action)
         data = schema.check_inputs(request.agent, request.data)
-        if request.noop and schema.mutating:
+        if request.noop and schema.mutating and not schema.noop:
             raise ActionAborted(f"noop: {request.agent}#{request.action} would run; it cannot say what it would change")
         try:
             self._authorization.authorize(request)
         except BaseException as e:  # whatever it raises denies, an exit too
             where = f"{request.agent}#{request.action}"
             raise Denied(f"{request.caller} may not call {where} here: {_said(e)}") from e
-        return _Call(request, agent, schema, data, arrived, left_s)
+        return _Call(agent, schema, data)
 
-    def _is_for_us(self, request: Request) -> bool:
-        subject = self._subject()
-        if request.targets is not None and subject.identity not in request.targets:
-            return False
-        try:
-            return request.filter.check().matches(subject)
-        except FilterError as e:
-            raise InvalidData(f"filter: {e}") from e
-
-    def _hand_over(self, call: _Call) -> None:
-        request, schema = call.request, call.schema
-        where = f"{request.agent}#{request.action}"
+    def _hand_over(self, taken: _Taken, call: _Call | None) -> None:
+        """Give a request to a worker, or answer it here if its action answers at once."""
+        is_inline = call is not None and not taken.request.follow and call.agent.is_inline(call.schema.name)
+        if call is not None and is_inline and not self._workers.is_stopping:
+            self._work(taken, call, time.monotonic() + call.schema.timeout_s)()
+            return
+        timeout_s = call.schema.timeout_s if call else self._timeout_s(taken.request)
         try:
             self._workers.submit(
                 Job(
-                    start_by=call.arrived + call.left_s,
-                    timeout_s=schema.timeout_s,
-                    work=lambda until: self._work(call, until),
-                    on_timeout=lambda: self._answers.give(
-                        request,
-                        call.arrived,
-                        Status.TIMED_OUT,
-                        f"{where} did not end within {schema.timeout_s:g} s",
+                    start_by=taken.arrived + taken.left_s,
+                    timeout_s=timeout_s,
+                    work=lambda until: self._work(taken, call, until),
+                    on_timeout=lambda: self._answer(
+                        taken, Status.TIMED_OUT, f"{taken.where} did not end within {timeout_s:g} s"
                     ),
-                    on_late_start=lambda: self._answers.give(
-                        request,
-                        call.arrived,
+                    on_late_start=lambda: self._answer(
+                        taken,
                         Expired.status,
-                        f"{where} waited {call.left_s:.3g} s for a free worker and was not begun",
+                        f"{taken.where} waited {taken.left_s:.3g} s for a free worker and was not begun",
                     ),
-                    on_stop=lambda is_begun: self._answers.give(
-                        request,
-                        call.arrived,
+                    on_stop=lambda is_begun: self._answer(
+                        taken,
                         Status.ABORTED,
-                        f"this node stopped before {where} ended; what it did is unknown"
+                        f"this node stopped before {taken.where} ended; what it did is unknown"
                         if is_begun
-                        else f"this node is stopping; {where} was not begun",
+                        else f"this node is stopping; {taken.where} was not begun",
                     ),
                 )
             )
         except Busy as e:
-            self._answers.give(request, call.arrived, Status.ABORTED, str(e))
+            self._answer(taken, Status.ABORTED, str(e))
 
-    def _work(self, call: _Call, until: float) -> Callable[[], None]:
+    def _timeout_s(self, request: Request) -> float:
+        schema = self._schemas.get(request.agent)
+        declared = schema.actions.get(request.action) if schema else None
+        return declared.timeout_s if declared else _DEFAULT_TIMEOUT_S
+
+    def _answer(self, taken: _Taken, status: Status, message: str, data: Mapping[str, Any] | None = None) -> None:
+        """Give the one answer of a request."""
+        taken.teller.end()
+        self._running.remove(taken.request)
+        self._answers.give(taken.request, taken.arrived, status, message, data)
+
+    def _not_for_us(self, taken: _Taken) -> None:
+        self._running.remove(taken.request)
+        self._answers.count("filtered")
+
+    def _work(self, taken: _Taken, call: _Call | None, until: float) -> Callable[[], None]:
         """Run the action and return the answer to give; the agent's every mistake is answered for."""
-        request, where = call.request, f"{call.request.agent}#{call.request.action}"
-        deadline.set(until)
-        _log.info("request %s: %s for %s", request.id, where, request.caller)
+        request = taken.request
+        token = deadline.set(until)
+        self._running.begin(request)
+        _log.info("request %s: %s for %s", request.id, taken.where, request.caller)
+        is_followed = request.follow and request.reply_to is not None
+        at_work = Current(request.caller, request.noop, is_followed, taken.teller.tell, taken.cancellation)
         try:
-            status, message, data = _outcome(call)
+            with working_for(at_work):
+                taken.cancellation.check()
+                call = call or self._admit(request, until)
+                if call is None:
+                    return lambda: self._not_for_us(taken)
+                taken.teller.begin()
+                status, message, data = _outcome(request, call)
+        except RequestError as e:
+            status, message, data = Status(e.status), str(e), dict(e.data)
         except BaseException as e:
-            status, message, data = Status.UNKNOWN_ERROR, f"{where} failed: {type(e).__name__}: {_said(e)}", {}
-            _log.exception("request %s: %s failed", request.id, where)
-        return lambda: self._answers.give(request, call.arrived, status, message, data)
+            status, message, data = Status.UNKNOWN_ERROR, f"{taken.where} failed: {type(e).__name__}: {_said(e)}", {}
+            _log.exception("request %s: %s failed", request.id, taken.where)
+        finally:
+            deadline.reset(token)
+        return lambda: self._answer(taken, status, message, data)
 
 
-def _outcome(call: _Call) -> tuple[Status, str, dict[str, Any]]:
+def _outcome(request: Request, call: _Call) -> tuple[Status, str, dict[str, Any]]:
     """Run the action and return what to answer; raise what the agent should not have."""
-    agent = call.request.agent
     try:
         made = getattr(call.agent, call.schema.name)(**call.data)
-        return Status.OK, "", call.schema.check_outputs(agent, made)
+        return Status.OK, "", call.schema.check_outputs(request.agent, made)
+    except Cancelled as e:
+        where = f"{request.agent}#{call.schema.name}"
+        return Status.ABORTED, f"{where} was {e}; what it did until then is done", dict(e.data)
     except RequestError as e:
         return Status(e.status), str(e), dict(e.data)
     except SchemaError as e:
-        _log.error("request %s: %s", call.request.id, e)
+        _log.error("request %s: %s", request.id, e)
         return Status.UNKNOWN_ERROR, str(e), {}
 
 

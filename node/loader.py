@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the agents a node offers: installed ones by entry point, then files in the libdir folders.
+"""Find the agents and data sources a node offers: installed ones by entry point, then files in the libdir folders.
 
-An agent that cannot be loaded is left out and named, never silently; the others load all the same.
+What cannot be loaded is left out and named, never silently; the others load all the same.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from mco_rpc.agent import Agent, NodeView
 from mco_rpc.config import NodeSettings
+from mco_rpc.data import DataSource
 from mco_rpc.errors import ConfigError, McoError
 from mco_rpc.ownership import why_not_trusted
 from mco_rpc.suggestion import did_you_mean
 
 _log = logging.getLogger(__name__)
-ENTRY_POINTS = "mco.agents"
+ENTRY_POINTS = {"agent": "mco.agents", "data source": "mco.data"}
+_Plugin = Agent | DataSource
+_P = TypeVar("_P", bound=_Plugin)
 
 
 @dataclass
@@ -30,55 +34,84 @@ class Loaded:
 
     Attributes:
         inactive: agents that do not apply to this node, and why.
-        problems: agents that should have loaded and did not.
+        problems: what should have loaded and did not.
+        inactive_sources: data sources that do not apply to this node, and why.
+        unbound: agents that answer only who asks this node by its name.
     """
 
     agents: dict[str, Agent] = field(default_factory=dict)
     inactive: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    sources: dict[str, DataSource] = field(default_factory=dict)
+    inactive_sources: dict[str, str] = field(default_factory=dict)
+    unbound: frozenset[str] = frozenset()
 
 
 def load(settings: NodeSettings, node: NodeView) -> Loaded:
-    """Return one instance of every agent that is active on this node; libdir's win over installed ones."""
+    """Return one instance of all that is active on this node; libdir's win over installed ones."""
     loaded = Loaded()
-    known: set[str] = set()
+    agents = _Shelf("agent", settings.agents, loaded.agents, loaded.inactive, loaded.problems)
+    sources = _Shelf("data source", settings.data, loaded.sources, loaded.inactive_sources, loaded.problems)
     for where, kind in _classes(settings, loaded.problems):
-        try:
-            name = kind.schema().name
-            known.add(name)
-            _add(loaded, name, kind, settings, node, where)
-        except (Exception, SystemExit) as e:
-            _problem(loaded.problems, f"agent in {where} was not loaded: {_said(e)}")
-    for name in settings.agents:
-        if name not in known and settings.agents[name].get("enabled", True):
-            _problem(
-                loaded.problems, f"agents: settings for {name!r}, which is no agent here{did_you_mean(name, known)}"
-            )
+        if isinstance(kind, type) and issubclass(kind, DataSource):
+            sources.add(kind, node, where)
+        else:
+            agents.add(kind, node, where)
+    agents.check_settings("agents")
+    sources.check_settings("data")
     return loaded
 
 
-def _add(loaded: Loaded, name: str, kind: type[Agent], settings: NodeSettings, node: NodeView, where: str) -> None:
-    own = dict(settings.agents.get(name, {}))
-    if not own.pop("enabled", True):
-        loaded.inactive[name] = "switched off in the configuration"
-        return
-    why_not = kind.activate_when(own)
-    if why_not:
-        loaded.inactive[name] = why_not
-        _log.info("agent %s is not offered: %s", name, why_not)
-        return
-    if name in loaded.agents:
-        _log.info("agent %s: the one in %s takes the place of an installed one", name, where)
-    loaded.agents[name] = kind(node, own)
-    loaded.inactive.pop(name, None)
+@dataclass
+class _Shelf(Generic[_P]):
+    """The plug-ins of one kind: settings, what is active and what is not, by name."""
 
+    word: str
+    settings: Mapping[str, Mapping[str, Any]]
+    active: dict[str, _P]
+    inactive: dict[str, str]
+    problems: list[str]
+    known: set[str] = field(default_factory=set)
 
-def _classes(settings: NodeSettings, problems: list[str]) -> Iterator[tuple[str, type[Agent]]]:
-    for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+    def add(self, kind: type[_P], node: NodeView, where: str) -> None:
+        """Make one if it applies to this node."""
         try:
-            yield entry.value, entry.load()
+            name = kind.schema().name
+            self.known.add(name)
+            self._add(name, kind, node, where)
         except (Exception, SystemExit) as e:
-            _problem(problems, f"agent {entry.name} ({entry.value}) was not loaded: {_said(e)}")
+            _problem(self.problems, f"{self.word} in {where} was not loaded: {_said(e)}")
+
+    def _add(self, name: str, kind: type[_P], node: NodeView, where: str) -> None:
+        own = dict(self.settings.get(name, {}))
+        if not own.pop("enabled", True):
+            self.inactive[name] = "switched off in the configuration"
+            return
+        why_not = kind.activate_when(own)
+        if why_not:
+            self.inactive[name] = why_not
+            _log.info("%s %s is not offered: %s", self.word, name, why_not)
+            return
+        if name in self.active:
+            _log.info("%s %s: the one in %s takes the place of an installed one", self.word, name, where)
+        self.active[name] = kind(node, own)
+        self.inactive.pop(name, None)
+
+    def check_settings(self, key: str) -> None:
+        """Name the settings that are for nobody."""
+        for name in self.settings:
+            if name not in self.known and self.settings[name].get("enabled", True):
+                text = f"{key}: settings for {name!r}, which is no {self.word} here{did_you_mean(name, self.known)}"
+                _problem(self.problems, text)
+
+
+def _classes(settings: NodeSettings, problems: list[str]) -> Iterator[tuple[str, type[Any]]]:
+    for word, group in ENTRY_POINTS.items():
+        for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda entry: entry.name):
+            try:
+                yield entry.value, entry.load()
+            except (Exception, SystemExit) as e:
+                _problem(problems, f"{word} {entry.name} ({entry.value}) was not loaded: {_said(e)}")
     for folder in (Path(name) for name in settings.libdir):
         if not folder.is_dir():
             _problem(problems, f"libdir: {folder} is not a folder")
@@ -90,10 +123,10 @@ def _classes(settings: NodeSettings, problems: list[str]) -> Iterator[tuple[str,
             try:
                 yield from ((str(file), kind) for kind in _classes_in(file))
             except (Exception, SystemExit) as e:
-                _problem(problems, f"agents in {file} were not loaded: {_said(e)}")
+                _problem(problems, f"agents and data sources in {file} were not loaded: {_said(e)}")
 
 
-def _classes_in(file: Path) -> list[type[Agent]]:
+def _classes_in(file: Path) -> list[type[_Plugin]]:
     if why_not := why_not_trusted(file.stat(), is_owner_checked=False):
         raise ConfigError(why_not)
     name = f"mco_libdir_{file.stem}_{abs(hash(str(file))):x}"
@@ -106,10 +139,10 @@ def _classes_in(file: Path) -> list[type[Agent]]:
     made = [
         kind
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Agent) and kind.__module__ == name
+        if isinstance(kind, type) and issubclass(kind, Agent | DataSource) and kind.__module__ == name
     ]
     if not made:
-        raise ConfigError("it defines no subclass of mco_rpc.agent.Agent")
+        raise ConfigError("it defines no subclass of mco_rpc.agent.Agent or mco_rpc.data.DataSource")
     return made
 
 

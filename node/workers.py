@@ -71,6 +71,11 @@ class Workers:
         """The threads that hang in an action past its deadline."""
         return len(self._lost)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no more work is begun."""
+        return self._is_stopping
+
     def submit(self, job: Job) -> None:
         """Take a job.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,12 @@ import pytest
 
 from mco_agents.discovery import Discovery
 from mco_agents.rpcutil import Rpcutil
+from mco_node.data.collective import Collective
+from mco_node.data.fstat import Fstat
+from mco_node.data.sources import Sources
+from mco_rpc.data import SourceSchema
+from mco_rpc.errors import FilterError
+from mco_rpc.filters import Subject
 from mco_rpc.schema import AgentSchema
 
 
@@ -22,6 +29,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.known: dict[str, Any] = {"country": "de", "cores": 4, "empty": None}
         self.wrong: list[str] = []
+        self.sources = Sources({"collective": Collective(self), "fstat": Fstat(self)}, {"package": "no dpkg here"})
 
     def facts(self) -> Mapping[str, Any]:
         return self.known
@@ -31,6 +39,24 @@ class FakeNode:
 
     def agents(self) -> Mapping[str, AgentSchema]:
         return {"rpcutil": Rpcutil.schema(), "discovery": Discovery.schema()}
+
+    def subject(self, until: float | None = None) -> Subject:
+        def data(source: str, arguments: tuple[str, ...]) -> Mapping[str, Any]:
+            assert until is not None
+            if source != "file":
+                raise FilterError(f"there is no data source {source!r}")
+            return {"path": arguments[0], "left_s": until - time.monotonic()}
+
+        return Subject(self.identity, self.classes(), frozenset(self.agents()), self.known, data)
+
+    def data(self, source: str, arguments: tuple[str, ...]) -> Mapping[str, Any]:
+        return self.sources.query(source, arguments, time.monotonic() + 20)
+
+    def data_sources(self) -> Mapping[str, SourceSchema]:
+        return self.sources.schemas()
+
+    def inactive_data_sources(self) -> Mapping[str, str]:
+        return self.sources.inactive
 
     def problems(self) -> list[str]:
         return self.wrong
@@ -48,7 +74,13 @@ class FakeNode:
         }
 
     def settings(self) -> Mapping[str, Any]:
-        return {"identity": "web1", "workers": 8, "brokers": ["amqp://lab@h/"], "agents": {"x": {"password": "s"}}}
+        return {
+            "identity": "web1",
+            "workers": 8,
+            "brokers": ["amqp://lab@h/"],
+            "agents": {"x": {"password": "s"}},
+            "data": {},
+        }
 
     def broker_addresses(self) -> list[str]:
         return []

@@ -10,6 +10,8 @@ import pytest
 
 from mco_agents.rpcutil import Rpcutil
 from mco_rpc.errors import ActionAborted, ConfigError, InvalidData, MissingData, RequestError, UnknownAction
+from mco_rpc.filters import from_options
+from mco_rpc.filters.verdict import Verdict
 from mco_rpc.messages import Reply, encode
 from mco_rpc.schema import AgentSchema
 
@@ -110,6 +112,118 @@ def test_schema_of_no_agent_is_an_error_with_a_suggestion(rpcutil: Rpcutil) -> N
         ask(rpcutil, "schema_of", agent="rpcutl")
 
 
+def test_explain_filter_says_which_terms_hold_and_which_decide(rpcutil: Rpcutil) -> None:
+    # When it is asked about a filter of all kinds
+    made = from_options(
+        identities=["web1"],
+        classes=["web"],
+        facts=["country=de"],
+        agents=["rpcutil"],
+        compound=["file('/etc/hosts').path=/hosts$/ and cores>4"],
+    )
+    answer = ask(rpcutil, "explain_filter", filter=made.to_json())
+
+    # Then the verdict is that of the filter, with what was seen; the data source was not needed
+    verdict = Verdict.from_json(answer["verdict"])
+    assert answer["matches"] is verdict.matches is False
+    assert [(f.text, f.held, f.seen) for f in verdict.findings] == [
+        ("all of", False, ""),
+        ("identity('web1')", True, "web1"),
+        ("web", True, "web"),
+        ("agent('rpcutil')", True, "rpcutil"),
+        ("country=de", True, '"de"'),
+        ("file('/etc/hosts').path=/hosts$/", None, "not asked"),
+        ("cores>4", False, "4"),
+    ]
+    assert [f.text for f in verdict.findings if f.decided] == ["all of", "cores>4"]
+
+
+def test_explain_filter_gives_data_sources_the_time_that_is_left(rpcutil: Rpcutil) -> None:
+    made = from_options(compound=["file('/x').left_s>0 and file('/x').left_s<=20"])
+    assert ask(rpcutil, "explain_filter", filter=made.to_json())["matches"] is True
+
+
+def test_explain_filter_says_what_a_data_source_cannot(rpcutil: Rpcutil) -> None:
+    made = from_options(compound=["not no_such('/x').y"])
+    answer = ask(rpcutil, "explain_filter", filter=made.to_json())
+    assert answer["matches"] is False
+    assert answer["verdict"]["error"] == "there is no data source 'no_such'"
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"color": ["red"]},
+        {"classes": "web"},
+        {"classes": ["/(/"]},
+        {"compound": [{"is": "xor"}]},
+        {"compound": ["country=de"]},
+        {"compound": [{"is": "fact", "fact": "a", "operator": "like", "value": "b"}]},
+    ],
+)
+def test_explain_filter_refuses_what_is_none(rpcutil: Rpcutil, plain: dict[str, Any]) -> None:
+    with pytest.raises(InvalidData, match=r"^filter: "):
+        ask(rpcutil, "explain_filter", filter=plain)
+
+
+def test_explain_filter_refuses_what_is_nested_too_deep(rpcutil: Rpcutil) -> None:
+    deep: dict[str, Any] = {"is": "class", "name": "a"}
+    for _ in range(900):
+        deep = {"is": "not", "term": deep}
+    with pytest.raises(InvalidData, match=r"^filter: .*(nested|recursion)"):
+        ask(rpcutil, "explain_filter", filter={"compound": [deep]})
+
+
+@pytest.mark.parametrize("query", ["second", ["second"]])
+def test_get_data_is_what_a_data_source_says(rpcutil: Rpcutil, query: object) -> None:
+    # When a data source is asked, with a text or a list of texts, then its fields are said
+    said = ask(rpcutil, "get_data", source="collective", query=query)
+    assert said == {"source": "collective", "query": ["second"], "fields": {"member": True}}
+
+
+def test_get_data_takes_a_number_for_its_text(rpcutil: Rpcutil) -> None:
+    # When a command line has made a number of what was asked, then it is a text again
+    assert ask(rpcutil, "get_data", source="collective", query=443)["query"] == ["443"]
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "why"),
+    [
+        ({"source": "fsat"}, InvalidData, "there is no data source 'fsat', did you mean fstat?; this node has: coll"),
+        ({"source": "package", "query": "x"}, InvalidData, "data source package is not on this node: no dpkg here"),
+        ({"source": "fstat"}, ActionAborted, "data source fstat: argument path is required: Absolute path of a file"),
+        (
+            {"source": "fstat", "query": ["/a", "/b"]},
+            ActionAborted,
+            "data source fstat takes path, and was given 2 arg",
+        ),
+        ({"source": "fstat", "query": "x"}, ActionAborted, "data source fstat('x'): expected an absolute path such as"),
+    ],
+)
+def test_get_data_that_cannot_be_had_is_an_error(
+    rpcutil: Rpcutil, data: Any, error: type[RequestError], why: str
+) -> None:
+    # When a data source is not there or does not answer, then that is said
+    with pytest.raises(error) as raised:
+        ask(rpcutil, "get_data", **data)
+    assert type(raised.value) is error
+    assert str(raised.value).startswith(why)
+
+
+def test_data_sources_are_told_with_those_that_are_not_there(rpcutil: Rpcutil) -> None:
+    # When the data sources are asked for, then their schemas are said, and why others are not there
+    said = ask(rpcutil, "data_sources")
+    assert list(said["sources"]) == ["collective", "fstat"]
+    assert said["sources"]["collective"] == {
+        "name": "collective",
+        "description": "Say whether the node is in a collective.",
+        "timeout_s": 5.0,
+        "arguments": {"collective": {"type": "string", "description": "Name of a collective", "max_length": 128}},
+        "fields": {"member": {"type": "boolean", "description": "Whether the node answers in it"}},
+    }
+    assert said["inactive"] == {"package": "no dpkg here"}
+
+
 def test_collective_info_is_the_collectives(rpcutil: Rpcutil) -> None:
     # When the collectives are asked for, then they are said
     assert ask(rpcutil, "collective_info") == {"collectives": ["mcollective", "second"]}
@@ -126,10 +240,11 @@ def test_get_config_item_is_a_setting(rpcutil: Rpcutil, item: str, value: object
     assert ask(rpcutil, "get_config_item", item=item) == {"value": value}
 
 
-def test_get_config_item_keeps_the_agents_secrets(rpcutil: Rpcutil) -> None:
-    # When the settings of agents are asked for, then they are not said
-    with pytest.raises(ActionAborted, match=r"^the agents' own settings may hold secrets and are not sent$"):
-        ask(rpcutil, "get_config_item", item="agents")
+@pytest.mark.parametrize(("item", "whose"), [("agents", "agents"), ("data", "data sources")])
+def test_get_config_item_keeps_the_secrets_of_plug_ins(rpcutil: Rpcutil, item: str, whose: str) -> None:
+    # When the settings of agents or data sources are asked for, then they are not said
+    with pytest.raises(ActionAborted, match=f"^the {whose}' own settings may hold secrets and are not sent$"):
+        ask(rpcutil, "get_config_item", item=item)
 
 
 def test_get_config_item_that_is_none_is_an_error_with_a_suggestion(rpcutil: Rpcutil) -> None:
@@ -149,6 +264,11 @@ def test_get_config_item_that_is_none_is_an_error_with_a_suggestion(rpcutil: Rpc
         ("schema_of", {"agent": "x" * 129}, InvalidData),
         ("get_config_item", {"item": "x" * 129}, InvalidData),
         ("ping", {"fact": "country"}, InvalidData),
+        ("get_data", {}, MissingData),
+        ("get_data", {"source": "fstat", "query": True}, InvalidData),
+        ("get_data", {"source": "fstat", "query": 1.5}, InvalidData),
+        ("get_data", {"source": "fstat", "query": {"a": "b"}}, InvalidData),
+        ("get_data", {"source": "fstat", "query": ["/x", None]}, InvalidData),
     ],
 )
 def test_wrong_inputs_are_refused(rpcutil: Rpcutil, action: str, data: Any, error: type[RequestError]) -> None:

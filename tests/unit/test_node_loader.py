@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_loaded_is_named(
     # Then the good ones are there, and the bad one is a problem that is also logged
     assert {"greeter", "other"} <= set(found.agents)
     (problem,) = found.problems
-    assert problem.startswith(f"agents in {libdir}/b.py were not loaded: {why}")
+    assert problem.startswith(f"agents and data sources in {libdir}/b.py were not loaded: {why}")
     assert problem in caplog.text
 
 
@@ -278,7 +278,7 @@ def test_files_that_python_cannot_load_are_named(libdir: Path, monkeypatch: pyte
     found = loaded(libdir, iptables={"backend": "memory"})
 
     # Then that is a problem
-    assert found.problems == [f"agents in {libdir}/greeter.py were not loaded: not a Python file"]
+    assert found.problems == [f"agents and data sources in {libdir}/greeter.py were not loaded: not a Python file"]
 
 
 def test_two_folders_may_hold_files_of_the_same_name(libdir: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from mco_agents.iptables import Iptables
 from mco_agents.packet_filter import Network, NotReached, PacketFilterError
 from mco_agents.packet_filter.memory import MemoryFilter
+from mco_rpc.current import Current, working_for
 from mco_rpc.errors import ActionAborted, ConfigError, InvalidData, MissingData
 
 BROKER = "192.168.1.9"
@@ -304,3 +305,68 @@ def test_the_schema_is_sound_and_says_what_changes_things() -> None:
         "isblocked": False,
         "listblocked": False,
     }
+    assert [name for name, action in sorted(schema.actions.items()) if action.noop] == ["block", "unblock"]
+
+
+# What would be changed, without changing it.
+
+
+def would(it: Iptables, name: str, **inputs: Any) -> dict[str, Any]:
+    with working_for(Current(is_noop=True)):
+        return ask(it, name, **inputs)
+
+
+@pytest.mark.parametrize(
+    ("blocked", "name", "is_changed", "output"),
+    [
+        ([], "block", True, "10.0.0.1 is not blocked; it would be"),
+        (["10.0.0.1"], "block", False, "10.0.0.1 is blocked"),
+        (["10.0.0.0/8"], "block", False, "10.0.0.1 is blocked"),
+        ([], "unblock", False, "10.0.0.1 is not blocked"),
+        (["10.0.0.1"], "unblock", True, "10.0.0.1 is blocked; it would not be"),
+    ],
+)
+def test_with_noop_what_would_be_changed_is_said_and_nothing_is_changed(
+    blocked: list[str], name: str, is_changed: bool, output: str
+) -> None:
+    # Given a host with these rules
+    packet_filter = Watched()
+    it = agent(packet_filter)
+    for network in blocked:
+        packet_filter.block(ip_network(network))
+    changes = packet_filter.changes
+    # When it is asked what a change would do
+    said = would(it, name, ipaddr="10.0.0.1")
+    # Then it says so, and how things are now
+    assert said == {
+        "output": output,
+        "blocked": bool(blocked),
+        "changed": is_changed,
+        "before": bool(blocked),
+        "after": bool(blocked),
+        "backend": "memory",
+    }
+    # And nothing was changed
+    assert packet_filter.changes == changes
+    assert ask(it, "listblocked")["blocked"] == blocked
+    # And the change itself does what was said
+    assert ask(it, name, ipaddr="10.0.0.1")["changed"] is is_changed
+
+
+def test_with_noop_what_would_be_refused_is_refused() -> None:
+    packet_filter = Watched()
+    it = agent(packet_filter)
+    with pytest.raises(ActionAborted, match="will not block"):
+        would(it, "block", ipaddr=BROKER)
+    assert would(it, "block", ipaddr=BROKER, force=True)["changed"] is True
+    MemoryFilter.block(packet_filter, ip_network("10.0.0.0/8"))
+    with pytest.raises(ActionAborted, match=r"will not unblock 10\.0\.0\.1: 10\.0\.0\.0/8 blocks it too"):
+        would(it, "unblock", ipaddr="10.0.0.1")
+    assert packet_filter.changes == 0
+
+
+@pytest.mark.parametrize("name", ["block", "unblock"])
+def test_with_noop_doubt_is_what_a_change_would_repair(name: str) -> None:
+    packet_filter = Watched(doubt=["10.0.0.1"])
+    said = would(agent(packet_filter), name, ipaddr="10.0.0.1")
+    assert (said["changed"], said["before"], packet_filter.changes) == (True, False, 0)
