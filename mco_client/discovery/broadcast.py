@@ -3,54 +3,64 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mco_client.call import Call
 from mco_client.connection import Connection
-from mco_client.discovery import Discovered
-from mco_client.results import Results
+from mco_client.core import Core
+from mco_client.discovery import Discovered, Discovery, Query
+from mco_client.discovery.known import ask_known
 from mco_client.text import natural
 from mco_rpc.filters import Filter
 
 AGENT, ACTION = "discovery", "ping"
 
 
-class BroadcastDiscovery:
-    """One broadcast and a sliding window."""
+class BroadcastDiscovery(Discovery):
+    """One broadcast and a sliding window; nodes that the filter names, one by one, are asked directly."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def discover(self, node_filter: Filter, limit: int | None, timeout_s: float) -> Discovered:
-        """Return who answers before ``discovery_window_s`` passes without a new answer, or ``timeout_s`` in all.
+    def core(self, query: Query) -> Core[Discovered]:
+        """Return who answers before ``discovery_window_s`` passes without a new answer, or the timeout in all.
 
-        Nodes that the filter names, one by one, are asked directly: it is over when they have answered, and
-        one that does not is named, never passed over.
+        With nodes that are named it is over when they have answered, and one that does not is named.
         """
+        named = named_in(query.filter)
+        if named is not None:
+            rest = msgspec.structs.replace(query.filter, identities=())
+            return (yield from ask_known(self._connection, sorted(named, key=natural), rest, query, "the filter"))
         call = Call(
             self._connection,
             AGENT,
             ACTION,
-            {},
-            node_filter=node_filter,
-            targets=named_in(node_filter),
-            timeout_s=timeout_s,
+            {"agent": query.agent} if query.agent else {},
+            node_filter=query.whole_filter,
+            targets=None,
+            timeout_s=query.timeout_s,
             window_s=self._connection.settings.discovery_window_s,
-            limit=limit,
+            limit=query.limit,
+            is_kept_open=query.is_kept_open,
         )
-        nodes = sorted((result.sender for result in call if result.is_ok), key=natural)
+        yield from call.core()
         found = call.results()
+        is_enough = query.limit is not None and len(found) >= query.limit
+        if is_enough:  # whoever answers now is not late
+            call.close()
+        good = [result for result in found if result.is_ok]
         refused = {result.sender: f"{result.status_text}: {result.message}" for result in found.failed}
-        strangers = {result.sender: "it is not one of those that were named" for result in found.unexpected}
-        doubted = {**found.unverified, **refused, **strangers}
-        return Discovered(tuple(nodes[:limit]), doubted, absent_in(found), found.unverified_more)
+        return Discovered(
+            tuple(sorted((result.sender for result in good), key=natural)[: query.limit]),
+            {**found.unverified, **refused},
+            unverified_more=found.unverified_more,
+            schemas={result.sender: str(result.data.get("schema") or "") for result in good},
+            source="broadcast",
+            asking=call if query.is_kept_open and not is_enough else None,
+        )
 
 
 def named_in(node_filter: Filter) -> tuple[str, ...] | None:
     """Return the nodes that a filter names one by one; None if it names none, or some by an expression."""
     named = tuple(dict.fromkeys(node_filter.identities))
     return None if not named or any(name.startswith("/") for name in named) else named
-
-
-def absent_in(found: Results) -> dict[str, str]:
-    """Return who was named and did not answer a discovery, and why."""
-    reasons = dict.fromkeys(found.offline, "offline") | dict.fromkeys(found.lost, "went away")
-    return {node: reasons.get(node, "silent, or the rest of the filter does not match it") for node in found.missing}
