@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
+from weakref import WeakValueDictionary
 
+from mco_client.core import Inbox
 from mco_rpc import names
 from mco_rpc.config import ClientSettings, client_settings
 from mco_rpc.connector import Connector, Packet, client_endpoint
@@ -22,8 +23,11 @@ from mco_rpc.errors import BrokerError, BrokerUnreachable, ConfigError
 from mco_rpc.security import Security
 
 Incoming = Packet | BrokerError
-Inbox = queue.SimpleQueue[tuple[str, float, Incoming]]
 REPLY, RETURNED, LOST = "reply", "returned", "lost"
+
+
+class ClosedHere(BrokerUnreachable):
+    """We closed the connection ourselves: nothing is tried again."""
 
 
 class Connection:
@@ -47,13 +51,17 @@ class Connection:
         self.settings = settings or client_settings()
         self.security = security or _security(self.settings)
         self.clock = clock
-        self._make = connector or (lambda: _connector(self.settings))
+        make: Callable[[], Connector] = connector or (lambda: _connector(self.settings, self.security))
+        self._make: Callable[[], Connector] = lambda: _recorded(make(), self.settings, self.security)
+        self._token = ""
+        self._unasked: Inbox | None = None
         self._begin()
 
     def _begin(self) -> None:
         self._process = os.getpid()
         self._lock = threading.RLock()
-        self._inboxes: dict[str, Inbox] = {}
+        # A call holds its own: one that nobody can ask any more for late answers leaves nothing behind.
+        self._inboxes: WeakValueDictionary[str, Inbox] = WeakValueDictionary()
         self._current: _Attempt | None = None
         self._parents: list[_Attempt] = getattr(self, "_parents", [])
 
@@ -74,6 +82,11 @@ class Connection:
         self.close()
 
     @property
+    def notice(self) -> str:
+        """What whoever reads the answers must know: that they are recorded ones; nothing for those of a fleet."""
+        return str(getattr(self.security, "notice", ""))
+
+    @property
     def reply_key(self) -> str:
         """The routing key of our replies, connecting first if need be."""
         return self.open().reply_key
@@ -88,7 +101,8 @@ class Connection:
         with self._lock:
             if self._current is None or self._current.reason is not None:
                 self._leave()
-                attempt = _Attempt(self._make(), self.security.principal, self.settings.collective, self._arrived)
+                reply_key = names.reply_key(self.security.principal, self._token or os.urandom(8).hex())
+                attempt = _Attempt(self._make(), reply_key, self.settings.collective, self._arrived)
                 attempt.connect(self.settings.connect_timeout_s * 2 * len(self.settings.brokers))
                 self._current = attempt
             return self._current
@@ -117,21 +131,29 @@ class Connection:
         is_same = current is not None and current.reason is None and current.reply_key == reply_key
         return current if is_same else None
 
-    @contextlib.contextmanager
-    def inbox(self, *request_ids: str) -> Iterator[Inbox]:
-        """Collect what comes for a request, or for each part of one, for as long as somebody waits."""
-        inbox: Inbox = queue.SimpleQueue()
+    def expect(self, inbox: Inbox, request_ids: Iterable[str]) -> None:
+        """Collect what comes for some requests, until they are forgotten."""
+        self._inboxes.update(dict.fromkeys(request_ids, inbox))
+
+    def forget(self, request_ids: Iterable[str]) -> None:
+        """Collect no more of what comes for some requests."""
         inboxes = self._inboxes
-        inboxes.update(dict.fromkeys(request_ids, inbox))
-        try:
-            yield inbox
-        finally:
-            for request_id in request_ids:
-                inboxes.pop(request_id, None)
+        for request_id in request_ids:
+            inboxes.pop(request_id, None)
+
+    def answer_to(self, token: str, inbox: Inbox) -> None:
+        """Be answered under a name that others know, and collect what nobody waits for.
+
+        Raises:
+            ConfigError: it is in use under another name.
+        """
+        if self._current is not None or self._unasked is not None:
+            raise ConfigError("reply_to: this connection is in use; who receives answers needs one of its own")
+        self._token, self._unasked = token, inbox
 
     def close(self) -> None:
         """Leave, and let the calls that still wait know; a later call connects again."""
-        self._leave(BrokerUnreachable("it was closed here"))
+        self._leave(ClosedHere("it was closed here"))
 
     def _leave(self, reason: BrokerError | None = None) -> None:
         self._stay_in_process()
@@ -146,10 +168,11 @@ class Connection:
     def _arrived(self, kind: str, request_id: str, what: Incoming) -> None:
         now = time.monotonic()
         if kind == LOST:
-            for inbox in list(self._inboxes.values()):
-                inbox.put((kind, now, what))
+            for inbox in {*(reference() for reference in self._inboxes.valuerefs()), self._unasked}:
+                if inbox is not None:
+                    inbox.put((kind, now, what))
             return
-        waiting = self._inboxes.get(request_id)
+        waiting = self._inboxes.get(request_id, self._unasked)
         if waiting is not None:  # else a late answer to a call that is over
             waiting.put((kind, now, what))
 
@@ -158,10 +181,10 @@ class _Attempt:
     """One connector's life; listens to it. ``reason`` says why it is over."""
 
     def __init__(
-        self, connector: Connector, caller: str, collective: str, arrived: Callable[[str, str, Incoming], None]
+        self, connector: Connector, reply_key: str, collective: str, arrived: Callable[[str, str, Incoming], None]
     ) -> None:
         self.connector = connector
-        self.reply_key = names.reply_key(caller, os.urandom(8).hex())
+        self.reply_key = reply_key
         self.reason: BrokerError | None = None
         self._collective = collective
         self._arrived = arrived
@@ -195,18 +218,38 @@ class _Attempt:
         self._arrived(LOST, "", reason)
 
 
-def _connector(settings: ClientSettings) -> Connector:
+def _connector(settings: ClientSettings, security: Security) -> Connector:
     if settings.connector == "rabbitmq":
         from mco_rpc.connector.rabbitmq import RabbitmqConnector
 
         return RabbitmqConnector(settings)
+    if settings.connector == "replay":
+        from mco_client.recording.replay import connector_of
+
+        return connector_of(security)
     raise ConfigError(
-        f"connector: {settings.connector!r} cannot be reached from here; expected rabbitmq "
+        f"connector: {settings.connector!r} cannot be reached from here; expected rabbitmq or replay "
         "(the memory connector lives inside one process: mco demo --memory)"
     )
 
 
+def _recorded(made: Connector, settings: ClientSettings, security: Security) -> Connector:
+    """Return a connector that writes down what is asked and answered, if ``MCO_RECORD`` says where to."""
+    file = os.environ.get("MCO_RECORD")
+    if not file:
+        return made
+    if settings.connector == "replay":
+        raise ConfigError("MCO_RECORD: a replay cannot be recorded once more; copy its recording")
+    from mco_client.recording.recorder import RecordingConnector
+
+    return RecordingConnector(made, Path(file), settings, security)
+
+
 def _security(settings: ClientSettings) -> Security:
+    if settings.connector == "replay":
+        from mco_client.recording.replay import replay_of
+
+        return replay_of(settings)
     from mco_rpc.security import keys
     from mco_rpc.security.ed25519 import for_caller
 

@@ -14,8 +14,8 @@ PATIENCE_S = 0.3
 class Progress:
     """Counts answers; shows a bar once `PATIENCE_S` have passed."""
 
-    def __init__(self, total: int, *, is_wanted: bool) -> None:
-        self._total = total
+    def __init__(self, *, is_wanted: bool) -> None:
+        self._total = 0
         self._is_wanted = is_wanted and sys.stderr.isatty()
         self._began = time.monotonic()
         self._done = 0
@@ -29,6 +29,10 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def expect(self, total: int) -> None:
+        """Know how many answers there shall be."""
+        self._total = total
 
     def advance(self) -> None:
         """Count one more answer."""

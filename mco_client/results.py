@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from mco_client.text import listed, natural, one_line
 from mco_rpc.errors import ExpectationFailed
 from mco_rpc.status import Status
+
+if TYPE_CHECKING:
+    from mco_client.stats import Stats
+    from mco_client.values import Values
 
 _MISSING = object()
 
@@ -25,6 +29,8 @@ class Result:
         status: a `mco_rpc.status.Status`, or a number that this version does not know.
         ran_s: seconds on the node from the request's arrival to its reply.
         took_s: seconds here from asking to the reply.
+        schema: digest of the agent's schema on the node; empty if the node did not say.
+        attempt: which time of asking it answers: 1 for the first.
     """
 
     sender: str
@@ -33,6 +39,8 @@ class Result:
     data: Mapping[str, Any] = field(default_factory=dict)
     ran_s: float = 0.0
     took_s: float = 0.0
+    schema: str = ""
+    attempt: int = 1
 
     @property
     def is_ok(self) -> bool:
@@ -43,6 +51,17 @@ class Result:
     def status_text(self) -> str:
         """The status in words."""
         return Status(self.status).text if self.status in set(Status) else f"status {self.status}"
+
+    def value(self, output: str) -> Any:
+        """Return an output, or what a path such as ``"facts.os.release"`` finds in it; None if it is not there."""
+        seen: Any = self.data
+        if output in seen:
+            return seen[output]
+        for name in output.split("."):
+            if not isinstance(seen, Mapping) or name not in seen:
+                return None
+            seen = seen[name]
+        return seen
 
     def has(self, **values: object) -> bool:
         """Say whether the action succeeded and its outputs are as given."""
@@ -57,10 +76,15 @@ class Results(Sequence[Result]):
         expected: who was asked.
         offline: those of them whom the broker says are not there: they did not get the request.
         lost: those who went away after they were asked; whether the action ran there, nobody knows.
+        begun: those who said that they begin, and did not answer.
         unexpected: answers of nodes that were not asked; they take no part in any judgement.
         unverified: nodes whose answers were not believed, and why.
         unverified_more: such answers beyond those that ``unverified`` names.
         absent: those of ``expected`` who were named, not found, and so not asked, and why.
+        untouched: those of ``expected`` who were not asked because the call was stopped before their turn.
+        stopped: why it was stopped; empty if it was not.
+        left_out: nodes that were found and not chosen, by a limit or because they are in no wave; not ``expected``.
+        stats: the numbers of the call.
     """
 
     agent: str
@@ -69,11 +93,16 @@ class Results(Sequence[Result]):
     answers: tuple[Result, ...] = ()
     offline: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    begun: tuple[str, ...] = ()
     unexpected: tuple[Result, ...] = ()
     unverified: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     unverified_more: int = 0
     timeout_s: float = 0.0
+    untouched: tuple[str, ...] = ()
+    stopped: str = ""
+    left_out: tuple[str, ...] = ()
+    stats: Stats | None = field(default=None, compare=False, repr=False)
 
     @overload
     def __getitem__(self, index: int) -> Result: ...
@@ -101,7 +130,8 @@ class Results(Sequence[Result]):
     @property
     def silent(self) -> list[str]:
         """The nodes that did not answer and of whom nobody knows why."""
-        return [node for node in self.missing if node not in {*self.offline, *self.lost, *self.absent}]
+        known = {*self.offline, *self.lost, *self.absent, *self.untouched}
+        return [node for node in self.missing if node not in known]
 
     @property
     def failed(self) -> list[Result]:
@@ -117,6 +147,32 @@ class Results(Sequence[Result]):
     def timed_out(self) -> list[str]:
         """The nodes on which the action did not end in time."""
         return [result.sender for result in self.answers if result.status == Status.TIMED_OUT]
+
+    @property
+    def schemas(self) -> dict[str, list[str]]:
+        """The nodes by the digest of the agent's schema that they have, as far as they said."""
+        nodes: dict[str, list[str]] = {}
+        for result in self.answers:
+            if result.schema:
+                nodes.setdefault(result.schema, []).append(result.sender)
+        return nodes
+
+    def values(self, output: str) -> Values:
+        """Return one output of all who succeeded, by node; who should have it and has not is `Values.missing`.
+
+        Args:
+            output: its name, or a path into it: ``"facts.os.release"``.
+        """
+        from mco_client.values import Values
+
+        seen = {result.sender: result.value(output) for result in self.answers if result.is_ok}
+        by_node = {node: value for node, value in seen.items() if value is not None}
+        return Values(output, by_node, tuple(node for node in self.expected if node not in by_node))
+
+    def sorted_by(self, output: str, *, reverse: bool = False) -> list[Result]:
+        """Return the answers that have an output, the smallest first."""
+        by_node = self.by_node()
+        return [by_node[node] for node, _ in self.values(output).known.sorted(reverse=reverse)]
 
     def where(self, **values: object) -> list[Result]:
         """Return the successful answers whose outputs are as given."""
@@ -154,18 +210,39 @@ class Results(Sequence[Result]):
     def _absences(self) -> list[str]:
         of = f"of {len(self.expected)}"
         texts = []
-        if self.silent:
+        if silent := self.silent:
             waited = f" within {self.timeout_s:g} s" if self.timeout_s else ""
-            texts.append(f"no reply{waited} from {len(self.silent)} {of}: {listed(self.silent)}")
+            begun = sorted(set(silent) & set(self.begun), key=natural)
+            of_them = f" (begun, and not ended: {listed(begun)})" if begun else ""
+            texts.append(f"no reply{waited} from {len(silent)} {of}: {listed(silent)}{of_them}")
         if self.offline:
             texts.append(f"offline, {len(self.offline)} {of}: {listed(self.offline)}")
         if self.absent:
-            texts.append(f"named, and not found, {len(self.absent)} {of}: {with_reasons(self.absent)}")
+            texts.append(f"expected, and not found, {len(self.absent)} {of}: {with_reasons(self.absent)}")
         if self.lost:
             texts.append(f"went away after they were asked, {len(self.lost)} {of}: {listed(self.lost)}")
+        if self.untouched:
+            why = f" ({self.stopped})" if self.stopped else ""
+            texts.append(f"not asked, {len(self.untouched)} {of}: {listed(self.untouched)}{why}")
         if self.unverified or self.unverified_more:
             texts.append(f"answered, but not believed: {with_reasons(self.unverified, self.unverified_more)}")
         return texts
+
+
+def joined(agent: str, action: str, parts: Sequence[Results], **rest: Any) -> Results:
+    """Return the results of several calls as one, with ``rest`` as its other fields."""
+    return Results(
+        agent=agent,
+        action=action,
+        answers=tuple(result for part in parts for result in part.answers),
+        offline=tuple(node for part in parts for node in part.offline),
+        lost=tuple(node for part in parts for node in part.lost),
+        begun=tuple(node for part in parts for node in part.begun),
+        unexpected=tuple(result for part in parts for result in part.unexpected),
+        unverified={node: why for part in parts for node, why in part.unverified.items()},
+        unverified_more=sum(part.unverified_more for part in parts),
+        **rest,
+    )
 
 
 def with_reasons(unverified: Mapping[str, str], more: int = 0) -> str:

@@ -13,7 +13,14 @@ from mco_rpc.status import Status
 
 @dataclass
 class Stats:
-    """Numbers and names of one call; times are in seconds, ``starttime`` since the epoch."""
+    """Numbers and names of one call; times are in seconds, ``starttime`` since the epoch.
+
+    Attributes:
+        source: who knew the nodes: ``broadcast``, ``inventory prod.yaml``.
+        late: nodes that answered the discovery after it had ended, and so were not asked, and after how many seconds.
+        retried: nodes of whom the answer is not the first one that they were asked for.
+        schemas: nodes by the digest of the agent's schema that they have.
+    """
 
     requestid: str = ""
     starttime: float = 0.0
@@ -34,6 +41,16 @@ class Stats:
     timed_out: list[str] = field(default_factory=list)
     unverified: dict[str, str] = field(default_factory=dict)
     unverified_more: int = 0
+    source: str = ""
+    absent: dict[str, str] = field(default_factory=dict)
+    late: dict[str, float] = field(default_factory=dict)
+    retried: list[str] = field(default_factory=list)
+    untouched: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    stopped: str = ""
+    schemas: dict[str, list[str]] = field(default_factory=dict)
+    aggregate_summary: list[dict[str, Any]] = field(default_factory=list)
+    aggregate_failures: list[dict[str, str]] = field(default_factory=list)
 
     def take(self, results: Results) -> None:
         """Count what came."""
@@ -49,6 +66,12 @@ class Stats:
         self.timed_out = results.timed_out
         self.unverified = dict(results.unverified)
         self.unverified_more = results.unverified_more
+        self.absent = dict(results.absent)
+        self.retried = [result.sender for result in results if result.attempt > 1]
+        self.untouched = list(results.untouched)
+        self.left_out = list(results.left_out)
+        self.stopped = results.stopped
+        self.schemas = results.schemas
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as ``-j`` prints it."""

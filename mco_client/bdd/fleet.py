@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from mco_client.bdd.session import Session
 from mco_client.discovery import Discovered
-from mco_client.discovery.broadcast import BroadcastDiscovery
+from mco_client.discovery.choice import configured
 from mco_client.results import Results, with_reasons
 from mco_client.rpc import RpcClient
 from mco_client.text import listed
@@ -69,13 +69,13 @@ class Fleet:
             DiscoveryError: there is none, or one answered that cannot be believed.
         """
         options = self.session.options
-        source = BroadcastDiscovery(self.session.connection)
+        source = configured(self.session.connection)
         found = source.discover(self.filter, None, options.discovery_timeout_s)
         if found.unverified or found.unverified_more:
             disbelieved = with_reasons(found.unverified, found.unverified_more)
             raise DiscoveryError(f"answers to the discovery were not believed: {disbelieved}")
         if found.absent:
-            raise DiscoveryError(f"named, and not found: {with_reasons(found.absent)}")
+            raise DiscoveryError(f"expected, and not found: {with_reasons(found.absent)}")
         if not found.nodes:
             raise DiscoveryError(
                 f"did not find any nodes to manage: 0 answered within {options.discovery_timeout_s:g} s "

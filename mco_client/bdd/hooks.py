@@ -34,6 +34,8 @@ def before_all(context: Any) -> None:
     context.session = session
     announce(context.config)
     session.connection.open()  # a broker that is down is told once, before anything runs
+    if session.connection.notice:
+        print(f"REPLAY {safe(session.connection.notice)}", flush=True)
 
 
 def announce(config: Any) -> None:
@@ -80,8 +82,11 @@ for _hook in (before_all, before_scenario, after_scenario):
 
 
 def _why_not(session: Session, tags: set[str]) -> str | None:
-    if session.is_memory and {NEEDS_LAB, NEEDS_TRAFFIC} & tags:
+    needs_hosts = {NEEDS_LAB, NEEDS_TRAFFIC} & tags
+    if session.is_memory and needs_hosts:
         return "needs hosts with a network of their own, and these live in one process"
+    if needs_hosts and session.is_replay:
+        return "needs hosts with a network of their own, and these answers are recorded ones"
     if NEEDS_LAB in tags and not session.options.lab:
         return "needs a lab: mco lab run lab/firewall.yaml -- behave"
     return None

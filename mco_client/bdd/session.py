@@ -19,8 +19,8 @@ from mco_rpc.config import client_settings
 from mco_rpc.errors import ConfigError
 
 FLEETS = "mco.fleets"
-MEMORY = "memory"
-_NAMES = ("connector", "config", "discovery_timeout", "timeout")
+MEMORY, REPLAY = "memory", "replay"
+_NAMES = ("connector", "config", "discovery_timeout", "replay", "timeout")
 # So alike that it is a typing error and no name of the suite's own: "conector" would ask the real fleet.
 _ALMOST = 0.85
 
@@ -30,11 +30,13 @@ class Options:
     """What ``behave -D name=value`` can say.
 
     Attributes:
-        connector: memory for nodes in this process; else what the client's configuration says.
+        connector: memory for nodes in this process, replay for recorded answers; else what the client's configuration
+            says.
         config: the client's configuration file.
         discovery_timeout_s: seconds to look for nodes at most.
         timeout_s: seconds to wait for replies.
         lab: the name of the lab that the run goes against, if it does.
+        replay: the recording to answer from, for ``connector=replay``.
     """
 
     connector: str = ""
@@ -42,6 +44,7 @@ class Options:
     discovery_timeout_s: float = 2.0
     timeout_s: float = 5.0
     lab: str = ""
+    replay: str = ""
 
     @classmethod
     def of(cls, userdata: Mapping[str, Any]) -> Options:
@@ -61,6 +64,7 @@ class Options:
             discovery_timeout_s=_seconds(userdata, "discovery_timeout", cls.discovery_timeout_s),
             timeout_s=_seconds(userdata, "timeout", cls.timeout_s),
             lab=os.environ.get("MCO_LAB", ""),
+            replay=str(userdata.get("replay", "")),
         )
 
 
@@ -90,6 +94,11 @@ class Session:
         return self.options.connector == MEMORY
 
     @property
+    def is_replay(self) -> bool:
+        """Whether the answers are recorded ones; known once there is a connection."""
+        return self._connection is not None and self._connection.settings.connector == REPLAY
+
+    @property
     def connection(self) -> Connection:
         """The connection that all steps share."""
         if self._connection is None:
@@ -102,10 +111,15 @@ class Session:
         self._connection = None
 
     def _configured(self) -> Connection:
-        settings = client_settings(self.options.config)
         wanted = self.options.connector
+        if self.options.replay and wanted != REPLAY:
+            raise ConfigError(f"-D replay={self.options.replay}: only with -D connector={REPLAY}")
+        chosen = {"MCO_CONNECTOR": REPLAY} if wanted == REPLAY else {}
+        if self.options.replay:
+            chosen["MCO_REPLAY"] = self.options.replay
+        settings = client_settings(self.options.config, {**os.environ, **chosen})
         if wanted and wanted != settings.connector:
-            raise ConfigError(f"-D connector={wanted}: expected memory or rabbitmq")
+            raise ConfigError(f"-D connector={wanted}: expected memory, replay or rabbitmq")
         return self._resources.enter_context(Connection(settings))
 
     def _embedded(self) -> Connection:

@@ -49,7 +49,12 @@ class App:
         else:
             # Its errors are told once, by the connector, in our words.
             logging.getLogger("pika").setLevel(logging.CRITICAL)
-        return self.connect(file, changes)
+        connection = self.connect(file, changes)
+        if connection.notice:
+            from mco_client.cli import output
+
+            output.warn(connection.notice)
+        return connection
 
 
 def _log_to_stderr() -> None:

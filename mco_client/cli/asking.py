@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from mco_client.connection import Connection
+from mco_client.plan import CallOptions
 from mco_client.rpc import RpcClient
 from mco_client.text import one_line
 from mco_rpc.errors import DiscoveryError
@@ -15,10 +16,16 @@ _LOOK_AGAIN_S = 1.0
 
 
 def client(
-    connection: Connection, agent: str, node_filter: Filter, *, timeout_s: float | None, progress: bool
+    connection: Connection,
+    agent: str,
+    node_filter: Filter,
+    *,
+    timeout_s: float | None,
+    progress: bool,
+    how: CallOptions | None = None,
 ) -> RpcClient:
     """Return a client for what the options say."""
-    made = RpcClient(agent, connection, timeout_s=timeout_s, progress=progress)
+    made = RpcClient(agent, connection, timeout_s=timeout_s, progress=progress, options=how)
     made.add_filter(node_filter)
     return made
 
@@ -32,7 +39,7 @@ def discover(asking: RpcClient, nodes: list[str] | None) -> None:
     Raises:
         DiscoveryError: there is nobody to ask.
     """
-    if not asking.discover(nodes=nodes):
+    if not asking.discover(nodes=nodes, limit=asking.options.discovery_limit):
         if asking.stats.unverified:
             asking.require_discovered()
         why = _other_agents(asking)

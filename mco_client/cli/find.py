@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from mco_client.cli import asking, exits, options, output
 from mco_client.connection import Connection
-from mco_client.discovery.broadcast import BroadcastDiscovery
+from mco_client.discovery.choice import configured
 from mco_rpc.filters import Filter
 
 
@@ -23,19 +25,23 @@ Examples:
     + exits.EPILOG
 )
 @options.filtered
+@options.verbose("Say who knew the nodes, and how long it took.")
 @options.as_json
 @options.connected("-t", "--timeout")
-def find(connection: Connection, node_filter: Filter, is_json: bool) -> int:
+def find(connection: Connection, node_filter: Filter, is_json: bool, is_verbose: bool) -> int:
     """Print the names of the nodes that match."""
-    found = BroadcastDiscovery(connection).discover(node_filter, None, connection.settings.discovery_timeout_s)
+    began = time.monotonic()
+    found = configured(connection).discover(node_filter, None, connection.settings.discovery_timeout_s)
     output.warn_of_unbelieved(found.unverified, found.unverified_more)
     if is_json:
         output.say_json(list(found.nodes))
     else:
         for node in found.nodes:
             output.say(node)
-    for node, why in found.absent.items():
-        output.warn(f"{node} was named, and not found: {why}")
+    output.warn_of_absent(found)
+    if is_verbose:
+        nodes, took_s = output.counted(len(found.nodes)), time.monotonic() - began
+        output.warn(f"{nodes} found in {took_s:.2f} s by {found.source}")
     if found.unverified or found.unverified_more or (found.absent and found.nodes):
         return exits.FAILED
     if not found.nodes:

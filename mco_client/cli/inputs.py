@@ -7,20 +7,16 @@ elsewhere: a schema that cannot be used is no reason to fail, and none to skip a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mco_client.call import Call
-from mco_client.connection import Connection
-from mco_client.text import one_line
-from mco_rpc.errors import ConfigError, RequestError, SchemaError
-from mco_rpc.filters import Filter
-from mco_rpc.schema import ActionSchema, AgentSchema, Input
+from mco_client.schema.learning import Known
+from mco_client.schema.text import call_of
+from mco_client.text import listed, one_line
+from mco_rpc.errors import ConfigError, RequestError
+from mco_rpc.schema import ActionSchema, AgentSchema
 from mco_rpc.suggestion import did_you_mean
 from mco_rpc.validation import may_match
-
-# Asked together, so that one that hangs, or lies, is not the only one.
-ASKED_FOR_SCHEMA = 3
 
 
 def words(given: Iterable[str]) -> dict[str, str]:
@@ -40,45 +36,35 @@ def words(given: Iterable[str]) -> dict[str, str]:
     return texts
 
 
-def schemas_of(
-    connection: Connection, agent: str, nodes: Sequence[str], *, is_first_enough: bool
-) -> list[AgentSchema] | str:
-    """Return what some of the nodes say that the agent can be asked, or why none did.
+def checked_by_all(known: Known, action: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the inputs as every known version of the agent takes them.
 
-    Args:
-        is_first_enough: whether the first usable answer ends the wait; else all who were asked are awaited, because
-            a single one may lie.
+    Raises:
+        ConfigError: they are wrong for some; it says for which nodes, unless it is for all.
     """
-    targets = tuple(nodes[:ASKED_FOR_SCHEMA])
-    call = Call(
-        connection,
-        "rpcutil",
-        "schema_of",
-        {"agent": agent},
-        node_filter=Filter(),
-        targets=targets,
-        timeout_s=connection.settings.discovery_timeout_s,
-    )
-    schemas: list[AgentSchema] = []
-    reasons = []
-    for result in call:
-        if not result.is_ok:
-            reasons.append(f"{result.sender}: {result.status_text}: {result.message}")
-            continue
+    right, wrong = [], {}
+    for version in known.versions:
         try:
-            schemas.append(AgentSchema.from_json(result.data.get("schema")))
-        except SchemaError as e:
-            reasons.append(f"{result.sender}: {e}")
-        else:
-            if is_first_enough:
-                break
-    return schemas or one_line("; ".join(reasons)) or f"no reply from {', '.join(targets)}"
-
-
-def is_harmless(schemas: Iterable[AgentSchema], action: str) -> bool:
-    """Say whether all that is known of an action agrees that it changes nothing."""
-    declared = [schema.actions.get(action) for schema in schemas]
-    return bool(declared) and all(each is not None and not each.mutating for each in declared)
+            right.append(checked(version.schema, action, texts))
+        except ConfigError as e:
+            wrong[version.digest] = str(e)
+    if not wrong:
+        for data in right:
+            if all(_is_taken(version.schema, action, data) for version in known.versions):
+                return data
+        raise ConfigError(
+            f"{known.agent}#{action}: no value is right for all nodes, for their versions of the agent take "
+            f"different types ({one_line(known.difference())}); ask them one version at a time"
+        )
+    if len({text.partition("\n")[0] for text in wrong.values()}) == 1 and not right:
+        raise ConfigError(next(iter(wrong.values())))
+    lines = []
+    for version in known.versions:
+        if version.digest in wrong:
+            first, mark, rest = wrong[version.digest].partition("\n")
+            lines.append(f"{first}; so on {listed(version.nodes)} ({known.name_of(version)}){mark}{rest}")
+    hint = ["nothing was sent to the others either; leave these nodes out, or ask them on their own"] if right else []
+    raise ConfigError("\n".join([*lines, *hint]))
 
 
 def checked(schema: AgentSchema, action: str, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -101,12 +87,7 @@ def checked(schema: AgentSchema, action: str, texts: Mapping[str, str]) -> dict[
 
 def usage(agent: str, action: ActionSchema) -> str:
     """Return how to call an action: ``usage: mco rpc iptables block ipaddr=STRING [force=BOOLEAN]``."""
-    parts = ["usage: mco rpc", agent, action.name]
-    for name, declared in action.inputs.items():
-        part = f"{name}={_kind(declared)}"
-        is_needed = not declared.optional and declared.default is None
-        parts.append(part if is_needed else f"[{part}]")
-    return one_line(" ".join(parts), 1000)
+    return f"usage: {call_of(agent, action)}"
 
 
 def _usages(schema: AgentSchema, action: str) -> list[str]:
@@ -115,10 +96,14 @@ def _usages(schema: AgentSchema, action: str) -> list[str]:
     return [usage(schema.name, schema.actions[near])] if near in schema.actions else []
 
 
+def _is_taken(schema: AgentSchema, action: str, data: Mapping[str, Any]) -> bool:
+    try:
+        schema.action(action).check_inputs(schema.name, dict(data), may_match)
+    except RequestError:
+        return False
+    return True
+
+
 def _parsed(action: ActionSchema, name: str, text: str) -> Any:
     declared = action.inputs.get(name)
     return declared.parse(text) if declared else text  # check_inputs says what is wrong with the name
-
-
-def _kind(declared: Input) -> str:
-    return "|".join(declared.choices) if declared.choices else declared.type.upper()

@@ -25,16 +25,32 @@ _MAX_SECONDS = 1e11  # after this the calendar ends
 Examples:
   mco inventory web1               all about a node
   mco inventory web1 -j            the same as JSON
+  mco inventory --lc               the collectives, and how many nodes are in each
 
 """
     + exits.EPILOG
 )
-@click.argument("node")
+@click.argument("node", required=False)
+@click.option(
+    "--list-collectives", "--lc", "--collectives", "is_list", is_flag=True, help="List the collectives of all nodes."
+)
+@options.filtered
 @options.timeout
 @options.as_json
 @options.connected()
-def inventory(connection: Connection, node: str, timeout_s: float | None, is_json: bool) -> int:
+def inventory(
+    connection: Connection,
+    node: str | None,
+    is_list: bool,
+    node_filter: Filter,
+    timeout_s: float | None,
+    is_json: bool,
+) -> int:
     """Show what one node is, knows and offers."""
+    if is_list:
+        return _list_collectives(connection, node_filter, timeout_s, is_json=is_json)
+    if node is None or node_filter:
+        raise click.UsageError("Name one NODE; filters are for --list-collectives.")
     client = asking.client(connection, "rpcutil", Filter(), timeout_s=timeout_s, progress=False)
     client.discover(nodes=[names.check("node", node)])
     known = client.inventory()
@@ -51,6 +67,28 @@ def inventory(connection: Connection, node: str, timeout_s: float | None, is_jso
     else:
         _say(told, daemon)
     return exits.of(stats)
+
+
+def _list_collectives(connection: Connection, node_filter: Filter, timeout_s: float | None, *, is_json: bool) -> int:
+    """Print how many nodes are in each collective, as those in this one say."""
+    client = asking.client(connection, "rpcutil", node_filter, timeout_s=timeout_s, progress=False)
+    asking.discover(client, None)
+    results = client.collective_info()
+    members: dict[str, list[str]] = {}
+    for result in results:
+        told = result.data.get("collectives") if result.is_ok else None
+        for name in told if isinstance(told, list) else ():
+            members.setdefault(str(name), []).append(result.sender)
+    output.warn_of_strangers(results)
+    if is_json:
+        output.say_json({name: sorted(nodes, key=natural) for name, nodes in sorted(members.items())})
+        return exits.of(results)
+    rows = [(one_line(name), str(len(members[name]))) for name in sorted(members, key=natural)]
+    output.say(output.table(["collective", "nodes"], rows))
+    output.say()
+    output.say_failures(results)
+    output.say_finished(results, client.stats.blocktime)
+    return exits.of(results)
 
 
 def _warn_of_failure(node: str, results: Results) -> None:

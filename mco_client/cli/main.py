@@ -26,12 +26,21 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
 PLUGINS = "mco.commands"
+# Set by the shells that `mco completion` has told how.
+COMPLETE = "_MCO_COMPLETE"
 BUILTINS = {
+    "completion": "mco_client.cli.completion:completion",
+    "describe-filter": "mco_client.cli.filter:describe_filter",
     "facts": "mco_client.cli.facts:facts",
+    "filter": "mco_client.cli.filter:filters",
     "find": "mco_client.cli.find:find",
     "inventory": "mco_client.cli.inventory:inventory",
     "keygen": "mco_client.cli.keygen:keygen",
+    "nodes": "mco_client.cli.nodes:nodes",
     "ping": "mco_client.cli.ping:ping",
+    "plugin": "mco_client.cli.plugin:plugin",
+    "receive": "mco_client.cli.receive:receive",
+    "record": "mco_client.cli.record:record",
     "rpc": "mco_client.cli.rpc:rpc",
 }
 
@@ -49,6 +58,8 @@ class Commands(click.Group):
         Raises:
             ConfigError: a package has it, and it cannot be loaded.
         """
+        if (dashed := cmd_name.replace("_", "-")) in BUILTINS:  # MCollective's names have the one, ours the other
+            cmd_name = dashed
         if cmd_name in BUILTINS:
             module, _, attribute = BUILTINS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -118,6 +129,8 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = from_configu
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     try:
+        if (instruction := os.environ.get(COMPLETE)) is not None:
+            return _completed(instruction)
         return _run(app, words or ["--help"])
     except click.exceptions.Exit as e:
         return e.exit_code
@@ -140,6 +153,13 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = from_configu
     except Exception as e:
         hint = f"this is a fault in mco; please report it with what --debug prints: mco --debug {' '.join(words)}"
         return _complain(app, f"{type(e).__name__}: {e}\n{hint}")
+
+
+def _completed(instruction: str) -> int:
+    """Answer a shell that completes a command line."""
+    from mco_client.cli.completion import answer
+
+    return answer(mco, instruction)
 
 
 def _run(app: App, words: list[str]) -> int:

@@ -47,19 +47,34 @@ def debug(command: Any) -> Any:
     )(command)
 
 
-def connected(*aliases: str) -> Callable[[Command], Command]:
+def connected(*aliases: str, unless: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """Add where to connect to and how long to discover; hand over ``connection``, closed afterwards.
 
     Args:
         aliases: further names of ``--dt``, for commands that do nothing but discover.
+        unless: options of the command; if one of them is given, it needs no connection, and ``connection`` is None.
     """
 
     def add(command: Command) -> Command:
         @functools.wraps(command)
         def run(
-            config: Path | None, collective: str | None, discovery_timeout_s: float | None, *args: Any, **rest: Any
+            config: Path | None,
+            collective: str | None,
+            discovery_timeout_s: float | None,
+            discovery: str | None,
+            discovery_options: tuple[str, ...],
+            *args: Any,
+            **rest: Any,
         ) -> int:
-            changes = {"collective": collective, "discovery_timeout_s": discovery_timeout_s}
+            if any(rest[option] for option in unless):
+                return command(*args, connection=None, **rest)
+            changes: dict[str, Any] = {
+                "collective": collective,
+                "discovery_timeout_s": discovery_timeout_s,
+                "discovery": discovery,
+                # Files of the configured source are not those of another one.
+                "discovery_options": discovery_options or (None if discovery is None else ()),
+            }
             given = {name: value for name, value in changes.items() if value is not None}
             with click.get_current_context().ensure_object(App).open(config, given) as connection:
                 return command(*args, connection=connection, **rest)
@@ -78,15 +93,39 @@ def connected(*aliases: str) -> Callable[[Command], Command]:
                 help="Wait so long at most for nodes to be found.",
             ),
             click.option(
+                "--dm",
+                "--disc-method",
+                "discovery",
+                metavar="METHOD",
+                help="Who knows the nodes: broadcast, registry, inventory, flatfile, stdin or external.",
+            ),
+            click.option(
+                "--do",
+                "--disc-option",
+                "discovery_options",
+                multiple=True,
+                metavar="OPTION",
+                help="The file, or the command, of the discovery method.",
+            ),
+            click.option(
+                "-c",
                 "--config",
                 type=click.Path(path_type=Path),
                 metavar="FILE",
                 help="Read this configuration [default: $MCO_CONFIG, ~/.config/mco/client.yaml, /etc/mco/client.yaml].",
             ),
+            _as_ever,
             debug,
         )
 
     return add
+
+
+def _as_ever(command: Any) -> Any:
+    """Take what MCollective's users may ask for and get anyway: no chatter, sorted replies, and nothing that waits."""
+    return click.option("-q", "--quiet", "--sort", "--threaded", "_", is_flag=True, hidden=True, expose_value=False)(
+        command
+    )
 
 
 def filtered(command: Command) -> Command:
@@ -96,7 +135,7 @@ def filtered(command: Command) -> Command:
     def run(*args: Any, **rest: Any) -> int:
         from mco_rpc.filters import from_options
 
-        kinds = ("facts", "classes", "identities", "agents", "mixed")
+        kinds = ("facts", "classes", "identities", "agents", "mixed", "compound")
         node_filter = from_options(**{kind: rest.pop(kind) for kind in kinds})
         return command(*args, node_filter=node_filter, **rest)
 
@@ -131,6 +170,13 @@ def filtered(command: Command) -> Command:
         ),
         option("-A", "--wa", "--with-agent", "agents", metavar="AGENT", text="Only nodes that offer this agent."),
         option("-W", "--with", "mixed", metavar="FILTER", text="Classes and facts together: '/web/ country=de'."),
+        option(
+            "-S",
+            "--select",
+            "compound",
+            metavar="EXPRESSION",
+            text="Only nodes for which this holds: 'country=de and not (/db/ or cores<4)'.",
+        ),
     )
 
 

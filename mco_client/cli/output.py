@@ -10,13 +10,16 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from mco_client.results import Results
+from mco_client.results import Result, Results
 from mco_client.text import listed, natural, one_line, safe, shown
 from mco_rpc.status import Status
+
+if TYPE_CHECKING:
+    from mco_client.discovery import Discovered
 
 _WIDTH_UNKNOWN = (120, 24)
 MAX_CELL = 60
@@ -81,7 +84,7 @@ def counted(number: int, what: str = "node") -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def result_dicts(results: Results) -> list[dict[str, Any]]:
+def result_dicts(results: Iterable[Result]) -> list[dict[str, Any]]:
     """Return the answers as ``-j`` prints them, by name."""
     return [
         {
@@ -113,11 +116,17 @@ def say_failures(results: Results) -> None:
         waited = f" within {results.timeout_s:g} s" if results.timeout_s else ""
         say(coloured(f"no reply{waited} from {len(results.silent)} of {of}: ", "red") + listed(results.silent))
     for node, why in sorted(results.absent.items()):
-        say(coloured(f"{one_line(node)}: named, and not found: {why}", "red"))
+        say(coloured(f"{one_line(node)}: expected, and not found: {why}", "red"))
     if results.lost:
         say(coloured(f"went away after they were asked, {len(results.lost)} of {of}: ", "red") + listed(results.lost))
     if results.offline:
         say(coloured(f"offline, {len(results.offline)} of {of}: ", "red") + listed(results.offline))
+    if results.stopped:
+        say(coloured(one_line(results.stopped), "red"))
+    if results.untouched:
+        say(coloured(f"not asked, {len(results.untouched)} of {of}: ", "red") + listed(results.untouched))
+    if results.left_out:
+        say(f"left out: {listed(results.left_out)}")
 
 
 def say_finished(results: Results, took_s: float) -> None:
@@ -141,3 +150,18 @@ def warn_of_unbelieved(unverified: Mapping[str, str], more: int = 0) -> None:
         warn(f"the answer of {one_line(node)} was not believed: {one_line(why)}")
     if more:
         warn(f"and {more:,} more answers were not believed")
+
+
+def warn_of_absent(found: Discovered) -> None:
+    """Warn of nodes that should be there and are not."""
+    for node in sorted(found.absent, key=natural):
+        warn(f"{one_line(node)} was expected, and not found: {one_line(found.absent[node])}")
+
+
+def warn_of_late(late: Mapping[str, float]) -> None:
+    """Warn of nodes that answered the discovery when it was over, and so were not asked."""
+    for node in sorted(late, key=natural):
+        warn(
+            f"{one_line(node)} answered the discovery {late[node]:.1f} s after it began, too late, and was not asked; "
+            "wait longer (--dt, discovery_window_s), or name who should be there (--dm)"
+        )

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
-from mco_client.call import Call
 from mco_client.cli import asking, exits, options, output
 from mco_client.connection import Connection
-from mco_client.discovery.broadcast import ACTION, AGENT, absent_in, named_in
-from mco_client.results import Result, Results
+from mco_client.core import Outcome
+from mco_client.discovery import Query
+from mco_client.discovery.choice import configured
+from mco_client.results import Result
 from mco_client.text import one_line, safe
 from mco_rpc.filters import Filter
+
+_BARS, _LONGEST_BAR = 10, 50
 
 
 @click.command(
@@ -27,37 +32,49 @@ Examples:
 )
 @options.filtered
 @options.as_json
+@click.option("-g", "--graph", "is_graph", is_flag=True, help="Show how the times are distributed.")
 @options.connected("-t", "--timeout")
-def ping(connection: Connection, node_filter: Filter, is_json: bool) -> int:
+def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: bool) -> int:
     """Show which nodes answer, and how fast."""
-    call = Call(
-        connection,
-        AGENT,
-        ACTION,
-        {},
-        node_filter=node_filter,
-        targets=named_in(node_filter),
-        timeout_s=connection.settings.discovery_timeout_s,
-        window_s=connection.settings.discovery_window_s,
-    )
-    for result in call:
+    settings = connection.settings
+    query = Query(node_filter, timeout_s=settings.discovery_timeout_s, must_answer=True)
+    asking_nodes = Outcome(configured(connection).core(query))
+    results = []
+    for result in asking_nodes:
+        if result.is_ok and result.data.get("matches") is False:
+            continue
+        results.append(result)
         if not is_json:
             output.say(_line(result))
-    results = call.results()
-    output.warn_of_strangers(results)
+    found = asking_nodes.value
+    output.warn_of_unbelieved(
+        {node: why for node, why in found.unverified.items() if node not in {result.sender for result in results}},
+        found.unverified_more,
+    )
     times_s = [result.took_s for result in results]
     if is_json:
-        statistics = {"responses": len(results), **_numbers(times_s), "unverified": dict(results.unverified)}
+        statistics = {
+            "responses": len(results),
+            **_numbers(times_s),
+            "unverified": dict(found.unverified),
+            "unverified_more": found.unverified_more,
+            "absent": dict(found.absent),
+            "source": found.source,
+        }
         output.say_json({"results": output.result_dicts(results), "statistics": statistics})
     elif times_s:
         numbers = ", ".join(f"{name[:3]} {seconds * 1000:.1f} ms" for name, seconds in _numbers(times_s).items())
         output.say(f"\n{output.counted(len(times_s))} answered: {numbers}")
-    absent = absent_in(results)
-    for node, why in absent.items():
-        output.warn(f"{node} was named, and does not answer: {why}")
-    if not results.answers and not results.unverified and not absent:
+        if is_graph:
+            output.say("\n".join(("", *_graph(times_s))))
+    output.warn_of_absent(found)
+    is_doubted = bool(found.unverified or found.unverified_more)
+    if not results and not is_doubted and not found.absent:
         output.warn(asking.nobody(connection, node_filter))
-    return _status(results)
+    if not results and not found.unverified:
+        return exits.NOBODY
+    is_good = all(result.is_ok for result in results) and not is_doubted and not found.absent
+    return exits.OK if is_good else exits.FAILED
 
 
 def _line(result: Result) -> str:
@@ -66,15 +83,22 @@ def _line(result: Result) -> str:
     return output.coloured(f"{safe(result.sender):<40} {result.status_text}: {one_line(result.message)}", "red")
 
 
+def _graph(times_s: list[float]) -> list[str]:
+    """Return a bar for each of some equal ranges of time, as long as many nodes answered in it."""
+    step_s = max(times_s) / _BARS or 1.0  # a replay takes no time
+    counts = [0] * _BARS
+    for time_s in times_s:
+        counts[min(int(time_s / step_s), _BARS - 1)] += 1
+    longest = max(counts)
+    bars = ["#" * math.ceil(count * _LONGEST_BAR / longest) for count in counts]
+    return [
+        f"{number * step_s * 1000:9.1f} ms  {bar} {count or ''}".rstrip()
+        for number, (bar, count) in enumerate(zip(bars, counts, strict=True), 1)
+    ]
+
+
 def _numbers(times_s: list[float]) -> dict[str, float]:
     if not times_s:
         return {}
     average_s = sum(times_s) / len(times_s)
     return {"min_s": round(min(times_s), 6), "avg_s": round(average_s, 6), "max_s": round(max(times_s), 6)}
-
-
-def _status(results: Results) -> int:
-    if not results.answers and not results.unverified:
-        return exits.NOBODY
-    doubted = results.unverified or results.unverified_more
-    return exits.FAILED if results.failed or doubted or results.missing else exits.OK

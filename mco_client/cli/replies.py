@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mco_client.cli import output
 from mco_client.results import Result, Results
+from mco_client.schema.aggregates import Summary
 from mco_client.stats import Stats
 from mco_client.text import natural, one_line, safe
 from mco_rpc.schema import ActionSchema, Output
@@ -14,16 +15,34 @@ from mco_rpc.schema import ActionSchema, Output
 _MAX_LINE = 2000
 # Lines of one node; one that says more shall not push away what the others say.
 _MAX_LINES = 200
+_MAX_VALUES = 50  # of a summary
+_MAX_SUMMARY = 100  # characters of one on a single line
 
 
-def say(results: Results, schema: ActionSchema | None, stats: Stats, *, is_verbose: bool) -> None:
-    """Print the results of a call as its schema wants them shown, or all of them."""
-    display = "always" if is_verbose or schema is None else schema.display
+def say(
+    results: Results,
+    schema: ActionSchema | None,
+    stats: Stats,
+    *,
+    is_verbose: bool,
+    display: str = "",
+    summaries: Sequence[Summary] = (),
+) -> None:
+    """Print the results of a call as its schema wants them shown, or as ``display`` says, and what they are together.
+
+    Args:
+        display: one of `mco_rpc.schema.DISPLAYS`, ``all`` or ``none``, in the place of the schema's; failures are
+            always shown.
+    """
+    display = display or ("always" if is_verbose or schema is None else schema.display)
     good = sorted((r for r in results if r.is_ok), key=lambda result: natural(result.sender))
-    if good and display != "failed":
+    if good and display not in ("failed", "none"):
         labels = _labels(good, schema)
         text = _table(good, labels, is_verbose=is_verbose)
         output.say(text if text is not None else _blocks(good, labels, is_verbose=is_verbose))
+        output.say()
+    if summaries:
+        output.say("\n".join(map(_summary, summaries)))
         output.say()
     output.say_failures(results)
     if results.failed or results.missing:
@@ -31,6 +50,25 @@ def say(results: Results, schema: ActionSchema | None, stats: Stats, *, is_verbo
     output.say_finished(results, stats.blocktime)
     if is_verbose:
         output.say(f"Discovery took {stats.discoverytime * 1000:.1f} ms; request {stats.requestid}")
+
+
+def say_senders(results: Results) -> None:
+    """Print the names of those that did it, for a pipe, and on stderr how many did not."""
+    for node in sorted((result.sender for result in results if result.is_ok), key=natural):
+        output.say(safe(node))
+    if bad := len(results.failed) + len(results.missing):
+        output.warn(f"{bad} of {len(results.expected)} failed or did not answer")
+
+
+def _summary(summary: Summary) -> str:
+    """Return what all nodes said together, on one line where it fits."""
+    title = f"{one_line(summary.title)}:"
+    texts = summary.texts[:_MAX_VALUES]
+    if (more := len(summary.texts) - len(texts)) > 0:
+        texts.append(f"... {more:,} more values; -j prints all")
+    line = f"{title} {', '.join(texts)}"
+    is_one = len(line) <= min(output.width(), _MAX_SUMMARY)
+    return line if is_one else "\n".join([title, *(f"    {text}" for text in texts)])
 
 
 def _labels(good: list[Result], schema: ActionSchema | None) -> dict[str, str]:

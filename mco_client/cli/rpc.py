@@ -9,15 +9,21 @@ from typing import Any
 
 import click
 
-from mco_client.cli import asking, exits, inputs, options, output, replies
+from mco_client.cli import asking, exits, following, inputs, options, output, replies, spread
+from mco_client.cli.words import asked_for
 from mco_client.connection import Connection
-from mco_client.results import Results
+from mco_client.plan import CallOptions
+from mco_client.results import Results, with_reasons
 from mco_client.rpc import RpcClient
-from mco_client.text import listed
+from mco_client.schema.aggregates import aggregates
+from mco_client.schema.cache import of_user
+from mco_client.schema.deviations import deviations
+from mco_client.schema.learning import Known, learn
+from mco_client.text import listed, one_line
 from mco_rpc import names
 from mco_rpc.errors import BrokerError, ConfigError
 from mco_rpc.filters import Filter
-from mco_rpc.schema import ActionSchema
+from mco_rpc.schema import DISPLAYS
 
 # The node's own "timed out" shall arrive before we stop to wait for it.
 GRACE_S = 1.0
@@ -34,19 +40,34 @@ Examples:
   mco rpc iptables block ipaddr=192.168.1.1 -C /dev_server/
   mco rpc iptables unblock ipaddr=192.168.1.1 --yes          on every node
   mco rpc rpcutil ping --nodes nodes.txt                     without looking for nodes
+  mco find -C /web/ | mco rpc --dm stdin rpcutil ping        those that another command names
+  mco rpc rpcutil ping -1                                    one of them
+  mco rpc iptables listblocked --batch 2 --batch-sleep 5     two at a time
+  mco rpc iptables block ipaddr=192.168.1.1 -C /dev_server/ --waves 1,10%,100% --abort-on 5%
 
 \b
-What an agent can be asked, from one of the nodes:
-  mco rpc rpcutil schema_of agent=iptables -I web1
+What an agent can be asked:
+  mco plugin doc iptables
 
 """
     + exits.EPILOG
 )
-@click.argument("agent")
-@click.argument("action")
-@click.argument("words", metavar="[KEY=VALUE]...", nargs=-1)
+@asked_for
 @options.filtered
 @options.called
+@spread.spread
+@click.option("--follow", is_flag=True, help="Show when the action begins on each node, and what it tells.")
+@click.option(
+    "--cancel-on-interrupt", is_flag=True, help="On Ctrl-C, tell the nodes that are still at work to end the action."
+)
+@click.option("--nr", "--no-results", "is_sent_only", is_flag=True, help="Send the request and wait for nothing.")
+@click.option("--reply-to", metavar="TOKEN", help="The same, but let the answers go to `mco receive TOKEN`.")
+@click.option(
+    "--display",
+    type=click.Choice([*DISPLAYS, "all", "none"]),
+    help="Which answers to show, instead of what the agent says; all is always.",
+)
+@click.option("--senders", "is_senders", is_flag=True, help="Print only the names of the nodes that did it.")
 @click.option("-y", "--yes", "is_sure", is_flag=True, help="Change every node, without a filter, without a question.")
 @options.verbose("Show every result with its time, and what was not checked.")
 @options.as_json
@@ -60,86 +81,154 @@ def rpc(
     nodes: list[str] | None,
     timeout_s: float | None,
     progress: bool,
+    how: CallOptions,
+    follow: bool,
+    cancel_on_interrupt: bool,
+    is_sent_only: bool,
+    reply_to: str | None,
+    display: str | None,
+    is_senders: bool,
     is_sure: bool,
     is_verbose: bool,
     is_json: bool,
 ) -> int:
     """Ask nodes for an ACTION of an AGENT, with inputs as KEY=VALUE."""
     texts = inputs.words(words)
-    client = asking.client(connection, names.check("agent", agent), node_filter, timeout_s=timeout_s, progress=progress)
+    client = asking.client(
+        connection, names.check("agent", agent), node_filter, timeout_s=timeout_s, progress=progress, how=how
+    )
+    shown = _Shown(is_json, is_verbose, display or "", is_senders)
     if not is_json:
         output.prepare_table()
     asking.discover(client, nodes)
     is_consent_needed = nodes is None and not node_filter and not is_sure
-    schema, data, is_harmless = _checked(client, action, texts, is_verbose=is_verbose, is_sure=not is_consent_needed)
-    if is_consent_needed and not is_harmless:
-        _require_consent(client, action, is_known=schema is not None)
+    # Whoever is the first to answer must not decide whether a change counts as one.
+    is_first_enough = not is_consent_needed and not connection.settings.max_changed_nodes
+    known = _known(client, is_verbose=is_verbose, is_first_enough=is_first_enough)
+    data: dict[str, Any] = inputs.checked_by_all(known, action, texts) if known.versions else {**texts}
+    if is_consent_needed and not known.is_harmless(action):
+        _require_consent(client, action, known)
+    if not known.is_harmless(action) and how.max_nodes is None and connection.settings.max_changed_nodes:
+        client.options = how.replaced(max_nodes=connection.settings.max_changed_nodes)
+    schema = known.action(action)
     if timeout_s is None and schema is not None:
         client.timeout_s = min(schema.timeout_s + GRACE_S, MAX_SCHEMA_TIMEOUT_S)
+    if is_sent_only or reply_to is not None:
+        return _send(client, action, data, reply_to, is_json=is_json)
     try:
-        results = client.call(action, **data)
+        results = following.call(client, action, data, is_json=is_json) if follow else client.call(action, **data)
     except (BrokerError, KeyboardInterrupt) as e:
         if client.last_results is not None:
-            _say_cut_off(client, client.last_results, schema, e, is_verbose=is_verbose, is_json=is_json)
+            _say_cut_off(client, client.last_results, known, e, shown, is_cancelled=cancel_on_interrupt)
         raise
-    _say(client, results, schema, is_verbose=is_verbose, is_json=is_json)
+    _say(client, results, known, shown)
     return exits.of(results)
 
 
-def _say(client: RpcClient, results: Results, schema: ActionSchema | None, *, is_verbose: bool, is_json: bool) -> None:
-    output.warn_of_strangers(results)
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """How the results are shown."""
+
+    is_json: bool
+    is_verbose: bool
+    display: str
+    is_senders: bool
+
+
+def _send(client: RpcClient, action: str, data: dict[str, Any], reply_to: str | None, *, is_json: bool) -> int:
+    ids = client.send(action, reply_to=reply_to, **data)
     if is_json:
-        output.say_json({"results": output.result_dicts(results), "statistics": client.stats.to_dict()})
+        output.say_json({"requests": list(ids)})
     else:
-        replies.say(results, schema, client.stats, is_verbose=is_verbose)
+        for request_id in ids:
+            output.say(request_id)
+    return exits.OK
+
+
+def _known(client: RpcClient, *, is_verbose: bool, is_first_enough: bool) -> Known:
+    """Return what the nodes say that the agent can be asked; without that, inputs are sent as text."""
+    cache = of_user(client.connection.settings.connector)
+    known = learn(
+        client.connection, client.agent, client.discovered, client.schemas, cache, is_first_enough=is_first_enough
+    )
+    if not known.versions:
+        if is_verbose:
+            output.warn(
+                f"the inputs are sent as text and unchecked: no schema of agent {client.agent}: {known.why_nothing}"
+            )
+    elif known.unknown:
+        output.warn(
+            f"the inputs are not checked for {output.counted(len(known.unknown))}, whose schema of agent "
+            f"{client.agent} could not be had: {one_line(with_reasons(known.unknown))}"
+        )
+    if difference := known.difference():
+        output.warn(f"not all nodes have the same agent: {difference}")
+    return known
+
+
+def _say(client: RpcClient, results: Results, known: Known, shown: _Shown) -> None:
+    schema = known.action(results.action)
+    summaries, failures = aggregates(schema, results) if schema else ([], [])
+    client.stats.aggregate_summary = [summary.to_dict() for summary in summaries]
+    client.stats.aggregate_failures = [failure.to_dict() for failure in failures]
+    odd = deviations(known, results.action, results)
+    output.warn_of_strangers(results)
+    if not client.schemas and (difference := known.difference_of(results.schemas)):
+        output.warn(f"not all nodes that answered have the same agent: {difference}")
+    for deviation in odd:
+        output.warn(deviation.text)
+    for failure in failures:
+        output.warn(one_line(f"{failure.function}({failure.output}) could not be made: {failure.reason}"))
+    output.warn_of_late(client.stats.late)
+    if shown.is_json:
+        output.say_json(
+            {
+                "results": output.result_dicts(results),
+                "statistics": client.stats.to_dict(),
+                "schemas": known.to_dicts(),
+                "schema_problems": [deviation.to_dict() for deviation in odd],
+            }
+        )
+    elif shown.is_senders:
+        replies.say_senders(results)
+    else:
+        replies.say(
+            results, schema, client.stats, is_verbose=shown.is_verbose, display=shown.display, summaries=summaries
+        )
 
 
 def _say_cut_off(
     client: RpcClient,
     results: Results,
-    schema: ActionSchema | None,
+    known: Known,
     why: BaseException,
+    shown: _Shown,
     *,
-    is_verbose: bool,
-    is_json: bool,
+    is_cancelled: bool,
 ) -> None:
     """Print what came before a call was cut off, and of whom nobody knows; the error itself is told elsewhere."""
     results = dataclasses.replace(results, timeout_s=0.0)  # nobody waited for so long
     if results.answers:
-        _say(client, results, schema, is_verbose=is_verbose, is_json=is_json)
+        _say(client, results, known, shown)
     if isinstance(why, KeyboardInterrupt):
         unknown = f"; what became of it is unknown on {listed(results.silent)}" if results.silent else ""
         output.warn(
             f"{results.agent}#{results.action}: interrupted: {len(results)} of {len(results.expected)} "
             f"had answered{unknown}"
         )
+        if is_cancelled and (told := client.cancel_last()) is not None:
+            ended = [result.sender for result in told if result.is_ok]
+            output.warn(f"told to end it: {listed(ended) or 'nobody could be'}")
 
 
-def _checked(
-    client: RpcClient, action: str, texts: dict[str, str], *, is_verbose: bool, is_sure: bool
-) -> tuple[ActionSchema | None, dict[str, Any], bool]:
-    """Return what is known of the action, its inputs, and whether all who say something say that it is harmless.
-
-    The inputs stay text if nothing is known.
-    """
-    schemas = inputs.schemas_of(client.connection, client.agent, client.discovered, is_first_enough=is_sure)
-    if isinstance(schemas, str):
-        if is_verbose:
-            output.warn(f"the inputs are sent as text and unchecked: no schema of agent {client.agent}: {schemas}")
-        return None, dict(texts), False
-    schema = next((schema for schema in schemas if action in schema.actions), schemas[0])
-    data = inputs.checked(schema, action, texts)
-    return schema.actions.get(action), data, inputs.is_harmless(schemas, action)
-
-
-def _require_consent(client: RpcClient, action: str, *, is_known: bool) -> None:
+def _require_consent(client: RpcClient, action: str, known: Known) -> None:
     """Ask whether everybody is meant; without somebody to ask, refuse.
 
     Raises:
         ConfigError: nobody said yes; nothing was changed.
     """
     where = f"{client.agent}#{action}"
-    what = f"{where} changes nodes" if is_known else f"{where} may change nodes (its schema could not be had)"
+    what = f"{where} {_what_it_does(action, known)}"
     nodes = client.discovered
     everybody = f"all {len(nodes)} nodes" if len(nodes) > 1 else f"{nodes[0]}, the only node there is"
     if not sys.stdin.isatty():
@@ -150,3 +239,12 @@ def _require_consent(client: RpcClient, action: str, *, is_known: bool) -> None:
     click.echo(f"{what}. Really on {everybody}? [y/N] ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ConfigError(f"{where} was not asked for: nothing was changed")
+
+
+def _what_it_does(action: str, known: Known) -> str:
+    if not known.versions:
+        return "may change nodes (its schema could not be had)"
+    declared = [version.schema.actions.get(action) for version in known.versions]
+    if known.unknown and not any(each.mutating for each in declared if each):
+        return f"may change nodes (its schema could not be had from {one_line(listed(known.unknown))})"
+    return "changes nodes"

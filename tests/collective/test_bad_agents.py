@@ -265,7 +265,7 @@ def test_a_node_that_fails_itself_says_so(
     collective: Any, caller: Any, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a node that cannot find out what filters are asked about
-    def fail() -> None:
+    def fail(until: float | None) -> None:
         raise MemoryError("no memory")
 
     monkeypatch.setattr(node._dispatcher, "_subject", fail)

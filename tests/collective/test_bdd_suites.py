@@ -386,7 +386,7 @@ class TestBroker:
     @pytest.mark.parametrize(
         ("option", "message"),
         [
-            ("connector=pigeon", "-D connector=pigeon: expected memory or rabbitmq"),
+            ("connector=pigeon", "-D connector=pigeon: expected memory, replay or rabbitmq"),
             ("timeout=soon", "-D timeout=soon: expected a number of seconds"),
             ("timeout=0", "-D timeout=0: expected a number of seconds"),
             ("timeout=inf", "-D timeout=inf: expected a number of seconds"),

@@ -385,7 +385,7 @@ def test_without_a_schema_text_is_sent_unchecked_and_nothing_is_taken_for_harmle
     assert ran.status == 1
     assert "toy#play may change nodes (its schema could not be had), and no filter says which: " in ran.err
     assert "refused to ask evil, the only node there is." in ran.err
-    assert node.requests[-1].action == "schema_of"
+    assert "block" not in {request.action for request in node.requests}
 
 
 def test_a_node_that_hangs_keeps_no_schema_from_us(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
@@ -408,8 +408,8 @@ def test_the_action_says_how_long_to_wait(
 
 def test_what_a_node_says_it_offers_need_make_no_sense(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
     def answer(request: Request) -> dict[str, Any] | None:
-        if request.agent == "discovery" and "toys" in request.filter.agents:
-            return None
+        if request.agent == "discovery" and request.data.get("agent") == "toys":
+            return {"data": {"schema": ""}}
         return {"data": {"agents": ["text", {"no": "name"}, {"name": f"toy{EVIL}"}]}}
 
     scripted(answer)
@@ -425,13 +425,13 @@ def test_a_node_that_offers_no_list_explains_nothing(
 ) -> None:
     def answer(request: Request) -> dict[str, Any] | None:
         if request.agent == "discovery":
-            return None if "toys" in request.filter.agents else {}
+            return {"data": {"schema": ""}} if request.data.get("agent") == "toys" else {}
         return {"data": {"agents": agents}} if agents else None
 
     scripted(answer)
     ran = mco("rpc toys play -I evil --dt 1")
     assert ran.status == 1
-    assert ran.err == "mco: named, and not found: evil (silent, or the rest of the filter does not match it)\n"
+    assert ran.err == "mco: expected, and not found: evil (it does not offer agent toys)\n"
 
 
 def test_one_that_calls_a_change_harmless_is_outvoted(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
@@ -443,7 +443,7 @@ def test_one_that_calls_a_change_harmless_is_outvoted(mco: Mco, scripted: Callab
     ran = mco("rpc iptables block ipaddr=10.0.0.1")
     assert (ran.status, ran.out) == (1, "")
     assert "iptables#block changes nodes, and no filter says which: " in ran.err
-    assert node.requests[-1].action == "schema_of"
+    assert "block" not in {request.action for request in node.requests}
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(?=a)a+", "x" * 2000])

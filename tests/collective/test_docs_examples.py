@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docs_examples import Block, Page, difference, pages_with, words, write_file
+from tests.docs_examples import Block, Page, difference, of_kind, pages_with, words, write_file
+from tests.docs_fleet import KINDS as FLEET_KINDS
+from tests.docs_fleet import fleet_of
 
 KINDS = ("memory", "python", "check-agents")
 
@@ -37,6 +39,37 @@ def test_each_prints_what_is_shown(page: Page, tmp_path: Path) -> None:
             run_commands(block, tmp_path)
         elif block.run == "python":
             run_python(block, tmp_path)
+
+
+@pytest.mark.parametrize("page", named(pages_with(*FLEET_KINDS)))
+def test_each_prints_what_is_shown_with_a_fleet(page: Page, tmp_path: Path) -> None:
+    # Given nodes that have the page's agents
+    for block in page.blocks:
+        if block.file and not block.file.startswith(("/", "~")):
+            write_file(block, tmp_path)
+    with fleet_of(page, tmp_path) as fleet:
+        printed = ""
+        for block in page.blocks:
+            # When its commands are typed, then they print what the page shows
+            if block.run == "fleet":
+                status = 0
+                for command in block.commands():
+                    status, said = fleet.type(command.line)
+                    if any(earlier.shown for earlier in block.commands()):
+                        assert difference(command.shown, said) is None, f"{block.where}: {command.line}"
+                assert status == (block.status or 0), block.where
+            elif block.run == "python-fleet":
+                printed = fleet.python(block.text)
+            elif block.run == "output":
+                assert difference(tuple(block.text.splitlines()), printed) is None, block.where
+
+
+@pytest.mark.parametrize("block", [pytest.param(b, id=b.where) for b in of_kind("gherkin") if b.run == "feature"])
+def test_each_feature_passes(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "shown.feature").write_text(block.text)
+    (tmp_path / "behave.ini").write_text("[behave]\nrunner = mco_client.bdd.runner:FleetRunner\n")
+    done = run(["behave", "-D", "connector=memory", "shown.feature"], tmp_path)
+    assert done.returncode == 0, f"{block.where}: {done.stdout}"
 
 
 def run_commands(block: Block, folder: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 import mco_client
 from mco_client.connection import Connection
-from mco_client.discovery import Discovered
+from mco_client.core import Core, Pause
+from mco_client.discovery import Discovered, Discovery, Query
 from mco_client.discovery.broadcast import BroadcastDiscovery
 from mco_client.results import Result, Results
 from mco_client.rpc import RpcClient
@@ -197,9 +198,10 @@ class TestDiscovery:
     def test_another_source_can_be_given(self, fleet: MemoryFleet) -> None:
         asked: list[Any] = []
 
-        class Register:
-            def discover(self, node_filter: Filter, limit: int | None, timeout_s: float) -> Discovered:
-                asked.append((str(node_filter), limit, timeout_s))
+        class Register(Discovery):
+            def core(self, query: Query) -> Core[Discovered]:
+                asked.append((str(query.whole_filter), query.limit, query.timeout_s))
+                yield Pause(0)
                 return Discovered(("web2",))
 
         client = RpcClient("rpcutil", fleet.connection(), discovery=Register(), discovery_timeout_s=7.0)
@@ -324,11 +326,13 @@ class TestCall:
     def test_a_stream_that_is_abandoned_leaves_nothing_behind(self, client: RpcClient) -> None:
         answers = client.stream("ping")
         next(answers)
-        assert len(client.connection._inboxes) == 1
+        assert len(client.connection._inboxes) == 2  # the other one is for late answers to the discovery
         answers.close()
         # Then nobody collects for it any more, and the next call is not disturbed
-        assert client.connection._inboxes == {}
+        assert len(client.connection._inboxes) == 1
         assert len(client.ping()) == 3
+        client.close()
+        assert client.connection._inboxes == {}
 
     def test_progress_is_shown_on_a_terminal_only(self, fleet: MemoryFleet, capsys: pytest.CaptureFixture[str]) -> None:
         assert len(RpcClient("rpcutil", fleet.connection(), progress=True).ping()) == 3
@@ -397,7 +401,7 @@ class TestSharing:
         with RpcClient("rpcutil", connection) as client:
             client.ping()
         assert connection._current is not None
-        monkeypatch.setattr("mco_client.rpc.Connection", lambda: connection)
+        monkeypatch.setattr("mco_client.client.Connection", lambda: connection)
         with RpcClient("rpcutil") as client:
             client.ping()
         assert connection._current is None
@@ -460,16 +464,16 @@ class TestConnection:
     ) -> None:
         # Given a connection that is lost between the making of a request, which says where to answer, and its sending
         client.discover(nodes=["web1"])
-        inbox = client.connection.inbox
+        expect = client.connection.expect
         received = fleet.nodes["web1"].stats()["counters"].get("received", 0)
 
-        def lose(request_id: str) -> Any:
+        def lose(*what: Any) -> None:
             fleet.broker.stop()
             fleet.broker.start(list(fleet.connectors.values()))
             wait_until_lost(client.connection)
-            return inbox(request_id)
+            expect(*what)
 
-        monkeypatch.setattr(client.connection, "inbox", lose)
+        monkeypatch.setattr(client.connection, "expect", lose)
         # Then it is not sent to be answered where nobody listens any more
         with pytest.raises(BrokerUnreachable, match="lost just before the request was sent; nobody got it"):
             client.ping()

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mco_client import believing, outgoing
 from mco_client import call as call_module
 from mco_client.call import Call
 from mco_client.connection import Connection, Incoming
@@ -30,6 +31,7 @@ from mco_rpc.security.ed25519 import Ed25519Security, for_node
 from mco_rpc.status import Status
 
 LONG_S = 60.0  # a test that waits for so long has failed
+SILENT = "silent for 0.2 s, though named by the filter"
 SHORT_S = 0.2  # a call that is to end without all its answers
 
 pytestmark = pytest.mark.timeout(30)
@@ -198,7 +200,7 @@ UNBELIEVABLE: list[Any] = [
 class TestBelief:
     @pytest.fixture(autouse=True)
     def small_replies(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(call_module, "MAX_REPLY_BYTES", 4000)
+        monkeypatch.setattr(believing, "MAX_REPLY_BYTES", 4000)
 
     @pytest.mark.parametrize(("lie", "blamed", "why"), UNBELIEVABLE)
     def test_an_answer_that_cannot_be_believed_is_none(self, world: World, lie: Any, blamed: str, why: str) -> None:
@@ -299,7 +301,7 @@ class TestBelief:
             world.client.require_discovered()
         assert str(told.value) == (
             "answers to the discovery were not believed: odd (it is not one of those that were named); "
-            "named, and not found: other (silent, or the rest of the filter does not match it)"
+            "expected, and not found: other (silent for 0.2 s, though named by the filter)"
         )
 
     def test_more_answers_than_the_limit_are_not_taken(self, world: World) -> None:
@@ -331,8 +333,8 @@ class TestNamed:
         ("named", "nodes", "absent"),
         [
             (["good", "gone"], ["good"], {"gone": "offline"}),
-            (["good", "odd"], ["good"], {"odd": "silent, or the rest of the filter does not match it"}),
-            (["odd", "gone"], [], {"gone": "offline", "odd": "silent, or the rest of the filter does not match it"}),
+            (["good", "odd"], ["good"], {"odd": SILENT}),
+            (["odd", "gone"], [], {"gone": "offline", "odd": SILENT}),
         ],
     )
     def test_who_is_not_found_is_known_and_missing(
@@ -343,24 +345,34 @@ class TestNamed:
             world.client.identity_filter(name)
         world.client.discovery_timeout_s = SHORT_S
         assert world.client.discover() == nodes
-        with pytest.raises(DiscoveryError, match=r"^named, and not found: "):
+        with pytest.raises(DiscoveryError, match=r"^expected, and not found: "):
             world.client.require_discovered()
         if nodes:
             results = world.client.ping()
             assert (results.absent, results.missing) == (absent, list(absent))
             assert (results.silent, results.offline) == ([], ())
-            with pytest.raises(ExpectationFailed, match="named, and not found, 1 of 2: "):
+            with pytest.raises(ExpectationFailed, match="expected, and not found, 1 of 2: "):
                 results.require_ok()
         else:
-            with pytest.raises(DiscoveryError, match=r"^named, and not found: gone "):
+            with pytest.raises(DiscoveryError, match=r"^expected, and not found: gone "):
                 world.client.ping()
 
-    def test_one_that_the_rest_of_the_filter_does_not_match_is_not_found(self, world: World) -> None:
+    def test_one_that_the_rest_of_the_filter_does_not_match_says_so_and_is_not_asked(self, world: World) -> None:
+        # Given a node that answers no, and one that says nothing
+        world.node(lambda node, request: [])
         world.client.identity_filter("good")
+        world.client.identity_filter("odd")
         world.client.fact_filter("country", "nowhere")
         world.client.discovery_timeout_s = SHORT_S
-        with pytest.raises(DiscoveryError, match=r"good \(silent, or the rest of the filter does not match it\)"):
-            world.client.require_discovered()
+        # Then a no is not silence
+        assert world.client.discover() == []
+        assert world.client.absent == {"odd": SILENT}
+
+    def test_one_that_lacks_the_agent_is_named(self, world: World) -> None:
+        client = RpcClient("nothing", world.connection, discovery_timeout_s=LONG_S)
+        client.identity_filter("good")
+        assert client.discover() == []
+        assert client.absent == {"good": "it does not offer agent nothing"}
 
 
 class TestSending:
@@ -390,7 +402,7 @@ class TestSending:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Given room for a few names a message, and two nodes at the ends of the list
-        monkeypatch.setattr(call_module, "MAX_BROADCAST_BYTES", 1000)
+        monkeypatch.setattr(outgoing, "MAX_BROADCAST_BYTES", 1000)
         odd = world.node(lambda node, request: [node.reply(request)] if "odd" in (request.targets or ()) else [])
         world.connection.settings = with_settings(world.connection.settings, direct_limit=0)
         nodes = ["good", *(f"nobody{number:04}" for number in range(100)), "odd"]
@@ -534,7 +546,7 @@ class TestWaiting:
             if request.agent == "rpcutil":
                 held.append(request)
             mine = [r for r in held if r.agent == "rpcutil"]
-            if len(mine) < 2 or "odd" not in call._lost:
+            if len(mine) < 2 or "odd" not in call._fates.lost:
                 return []
             # Then its answer, which was on its way, comes, and then the other's
             return [node.reply(mine[0], by="odd", sender="odd"), node.reply(mine[0])]

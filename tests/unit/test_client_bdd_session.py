@@ -66,7 +66,7 @@ class TestSession:
             assert session.connection.security.principal == "key=alice"
 
     def test_another_connector_than_the_configured_one_is_refused(self, config: Path) -> None:
-        with pytest.raises(ConfigError, match="-D connector=pigeon: expected memory or rabbitmq"):
+        with pytest.raises(ConfigError, match="-D connector=pigeon: expected memory, replay or rabbitmq"):
             _ = Session(Options(connector="pigeon", config=config)).connection
 
     def test_a_connection_that_is_given_belongs_to_its_giver(self) -> None:

@@ -29,7 +29,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, is_wanted: bool
     monkeypatch.setattr(progress, "PATIENCE_S", patience_s)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with Progress(2, is_wanted=is_wanted) as bar:
+    with Progress(is_wanted=is_wanted) as bar:
+        bar.expect(2)
         bar.advance()
         bar.advance()
     return terminal.getvalue()
@@ -60,7 +61,7 @@ def test_the_bar_is_taken_down_after_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress, "PATIENCE_S", -1.0)
     monkeypatch.setenv("TERM", "xterm")
-    bar = Progress(2, is_wanted=True)
+    bar = Progress(is_wanted=True)
     with pytest.raises(KeyboardInterrupt):
         interrupt(bar)
     assert not bar._bar.live.is_started

@@ -14,12 +14,20 @@ def test_it_counts_what_came_and_names_who_did_not_answer() -> None:
         "rpcutil",
         "ping",
         expected=("a", "b", "c", "d", "e", "f", "g"),
-        answers=(Result("a", 0), Result("b", Status.DENIED), Result("c", Status.TIMED_OUT), Result("d", 99)),
+        answers=(
+            Result("a", 0, schema="d1", attempt=2),
+            Result("b", Status.DENIED),
+            Result("c", Status.TIMED_OUT),
+            Result("d", 99),
+        ),
         offline=("e",),
         lost=("f",),
         unexpected=(Result("z", 0),),
         unverified={"y": "forged"},
         unverified_more=5,
+        untouched=("g",),
+        left_out=("h",),
+        stopped="too many failed",
     )
     # When it is counted
     stats = Stats(requestid="1", discovered=7)
@@ -45,6 +53,16 @@ def test_it_counts_what_came_and_names_who_did_not_answer() -> None:
         "timed_out": ["c"],
         "unverified": {"y": "forged"},
         "unverified_more": 5,
+        "source": "",
+        "absent": {},
+        "late": {},
+        "retried": ["a"],
+        "untouched": ["g"],
+        "left_out": ["h"],
+        "stopped": "too many failed",
+        "schemas": {"d1": ["a"]},
+        "aggregate_summary": [],
+        "aggregate_failures": [],
     }
 
 

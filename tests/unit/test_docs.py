@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ast
 import compileall
+import itertools
+import pkgutil
 import re
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from behave.parser import parse_feature
 from mco_client.cli import exits
 from mco_client.cli.app import App
 from mco_client.cli.main import mco
+from mco_lab.spec import read as read_lab
 from mco_node.main import _parser
 from mco_rpc import messages, names
 from mco_rpc.config import client_settings, node_settings
@@ -99,6 +102,16 @@ class TestBlocks:
     def test_yaml_is_yaml(self, block: Block) -> None:
         assert isinstance(yaml.safe_load(block.text), dict)
 
+    @pytest.mark.parametrize("block", named([block for block in of_kind("yaml") if block.run == "node-settings"]))
+    def test_parts_of_settings_are_settings(self, block: Block, tmp_path: Path) -> None:
+        (tmp_path / "node.yaml").write_text(block.text)
+        node_settings(tmp_path / "node.yaml", {})
+
+    @pytest.mark.parametrize("block", named([block for block in of_kind("yaml") if block.run == "lab-file"]))
+    def test_a_labs_file_is_one(self, block: Block, tmp_path: Path) -> None:
+        (tmp_path / "lab.yaml").write_text(block.text)
+        assert read_lab(tmp_path / "lab.yaml").hosts
+
     @pytest.mark.parametrize("block", named(list(of_kind("python"))))
     def test_python_is_python(self, block: Block, tmp_path: Path) -> None:
         file = tmp_path / "example.py"
@@ -117,11 +130,87 @@ class TestBlocks:
         file.write_text(block.text)
         (node_settings if block.file.endswith("node.yaml") else client_settings)(file, {})
 
-    def test_the_readme_shows_the_seeds_feature(self) -> None:
-        shown = next(block.text for block in page(ROOT / "README.md").blocks if block.language == "gherkin")
+    @pytest.mark.parametrize("name", ["README.md", "docs/index.md"])
+    def test_the_first_page_shows_the_seeds_feature(self, name: str) -> None:
+        shown = next(block.text for block in page(ROOT / name).blocks if block.language == "gherkin")
         real = (ROOT / "features/firewall.feature").read_text()
         sentences = [line.strip() for line in shown.splitlines() if line.strip()]
         assert sentences == [line.strip() for line in real.splitlines() if line.strip() in sentences][: len(sentences)]
+
+
+# What no test runs as it stands there, by page and first line, and why.
+SHOWN_ONLY = {
+    ("README.md", "$ make demo"): "it runs all there is: tools/check.py does, and its last check is the demo",
+    (
+        "README.md",
+        "$ make venv",
+    ): "it makes the environment that the tests run in; tests/unit/test_lab_cli.py has the demo",
+    ("docs/index.md", "$ make demo"): "the same as in the README",
+    ("docs/index.md", "$ make venv"): "the same as in the README",
+    (
+        "docs/guides/discovery.md",
+        '{"version": 1',
+    ): "what is sent to a command; the command below it is run, and reads it",
+    ("docs/guides/from-mcollective.md", "mc = rpcclient"): "Ruby; the Python below it is run",
+    ("docs/guides/lab.md", "$ sudo mco lab run firewall"): "six labs in a row, run by tests/lab one by one",
+    (
+        "docs/guides/lab.md",
+        "from mco_lab.pytest_plugin",
+    ): "a test of the reader's; tests/lab/conftest.py is made the same way",
+    (
+        "docs/guides/registry.md",
+        "$ mco nodes",
+    ): "it shows hours of a fleet's life; tests/collective/test_registry.py has all of it",
+    ("docs/guides/registry.md", "$ mco registry keygen"): "a daemon; tests/broker/test_registry.py starts it so",
+    ("docs/guides/registry.md", "# /etc/systemd/system"): "systemd reads it",
+    ("docs/guides/registry.md", "$ sudo rabbitmqctl"): "the broker's rights; tests/broker/test_registry.py",
+    ("docs/guides/registry.md", "$ mco rpc registry forget"): "it asks a registry; tests/collective/test_registry.py",
+    (
+        "docs/guides/schemas.md",
+        "mco: not all nodes",
+    ): "two versions of an agent; tests/collective/test_cli_schemas.py prints it",
+    ("docs/guides/writing-features.md", "behave.ini  "): "a list of files",
+}
+# Which tests run blocks with a mark.
+RUNNERS = {
+    "tests/unit/test_docs.py": {"node-settings", "lab-file"},
+    "tests/collective/test_docs_examples.py": {"memory", "python", "check-agents", "feature"},
+    "tests/docs_fleet.py": {"fleet", "python-fleet", "output"},
+    "tests/broker/test_docs_own_broker.py": {"own", "own-agent"},
+    "tests/lab/test_docs_lab.py": {"lab", "python-lab", "python-root", "demo", "shop"},
+}
+
+
+class TestEveryExampleIsRun:
+    def test_what_is_not_has_a_reason(self) -> None:
+        unmarked = [(made.name, block) for made in PAGES for block in made.blocks if not block.mark]
+        unexplained = {
+            block.where
+            for name, block in unmarked
+            if not any(page == name and block.text.startswith(begin) for page, begin in SHOWN_ONLY)
+        }
+        assert not unexplained, "mark these blocks with `<!-- run: HOW -->` or `<!-- file: NAME -->`"
+
+    @pytest.mark.parametrize(("name", "begin"), SHOWN_ONLY)
+    def test_no_reason_is_for_a_block_that_is_run_or_gone(self, name: str, begin: str) -> None:
+        of_page = [block for block in page(ROOT / name).blocks if block.text.startswith(begin)]
+        assert [block.mark for block in of_page] == [""]
+
+    @pytest.mark.parametrize("runner", RUNNERS)
+    def test_each_mark_is_known_to_a_test(self, runner: str) -> None:
+        text = (ROOT / runner).read_text("utf-8")
+        assert all(f'"{kind}"' in text for kind in RUNNERS[runner])
+
+    def test_no_block_has_another_mark(self) -> None:
+        known = set().union(*RUNNERS.values())
+        assert {
+            block.where: block.run for made in PAGES for block in made.blocks if block.run not in {"", *known}
+        } == {}
+
+    def test_an_output_follows_what_prints_it(self) -> None:
+        for made in PAGES:
+            for before, block in zip(made.blocks, made.blocks[1:], strict=False):
+                assert block.run != "output" or before.run == "python-fleet", block.where
 
 
 class TestLinks:
@@ -138,6 +227,16 @@ class TestLinks:
                 assert anchor in _anchors(path), f"{made.name}: {target}"
 
 
+class TestNames:
+    @pytest.mark.parametrize(
+        "made", [pytest.param(made, id=made.name) for made in PAGES if "decisions" not in made.name]
+    )
+    def test_what_a_page_calls_by_its_full_name_is_there(self, made: Any) -> None:
+        text = re.sub(r"```.*?```", "", made.path.read_text("utf-8"), flags=re.DOTALL)
+        for name in re.findall(r"`(mco_\w+(?:\.\w+)+)(?:\([^`]*)?`", text):
+            assert pkgutil.resolve_name(name) is not None
+
+
 def _anchors(path: Path) -> set[str]:
     heads = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
@@ -150,10 +249,10 @@ class TestReference:
         assert done.returncode == 0, done.stdout + done.stderr
 
     @pytest.mark.parametrize(
-        ("heading", "kind"), [("Request", messages.Request), ("Reply", messages.Reply), ("Event", messages.Event)]
+        "kind", [messages.Request, messages.Ack, messages.Progress, messages.Reply, messages.Event]
     )
-    def test_the_wire_page_has_every_field(self, heading: str, kind: type[msgspec.Struct]) -> None:
-        rows = _table(_REFERENCE / "wire.md", heading)
+    def test_the_wire_page_has_every_field(self, kind: type[msgspec.Struct]) -> None:
+        rows = _table(_REFERENCE / "wire.md", kind.__name__)
         fields = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
         assert fields == {"kind", *kind.__struct_fields__}
 
@@ -176,7 +275,8 @@ class TestReference:
 def _table(path: Path, heading: str) -> list[list[str]]:
     """Return the rows of the first table below a heading."""
     section = re.split(rf"^## {re.escape(heading)}$", path.read_text(), flags=re.MULTILINE)[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("|")]
+    after = itertools.dropwhile(lambda line: not line.startswith("|"), section.splitlines())
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), after))
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]]
 
 
@@ -250,7 +350,7 @@ class TestTroubleshooting:
 def _texts() -> frozenset[str]:
     """Return every text in the code, what is put into it as a null character, adjacent texts joined."""
     found = set()
-    for folder in ("mco_rpc", "mco_client", "node", "agents", "lab"):
+    for folder in ("mco_rpc", "mco_client", "node", "agents", "lab", "registry"):
         for file in (ROOT / folder).rglob("*.py"):
             for tree in ast.walk(ast.parse(file.read_text("utf-8"))):
                 if isinstance(tree, ast.Constant) and isinstance(tree.value, str):

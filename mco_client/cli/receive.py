@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mco receive``: print the answers that were asked for with ``mco rpc --reply-to``, as they come."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import click
+
+from mco_client.cli import exits, options, output
+from mco_client.connection import Connection
+from mco_client.receiving import Receiver
+from mco_client.text import one_line, safe
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mco receive night -t 600                                     in one terminal, of the same caller
+  mco rpc iptables listblocked --reply-to night -C /web/       in another one
+  mco receive night --count 5                                  until five have answered
+
+"""
+    + exits.EPILOG
+)
+@click.argument("token")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after so many answers.")
+@options.timeout
+@options.connected()
+def receive(connection: Connection, token: str, count: int | None, timeout_s: float | None) -> int:
+    """Print answers that are sent to TOKEN, one JSON object a line, until none has come for a while.
+
+    Whoever receives did not ask, and cannot know who should have answered.
+    """
+    status, left = exits.NOBODY, count or math.inf
+    with Receiver(connection, token) as receiver:
+        output.warn(f"listening; ask with --reply-to {token}")
+        for received in receiver.receive(timeout_s or connection.settings.timeout_s):
+            result = received.result
+            told = {"request": received.request_id, "agent": received.agent, "action": received.action}
+            output.say(safe(json.dumps({**told, **output.result_dicts([result])[0]})))
+            if status != exits.FAILED:
+                status = exits.OK if result.is_ok else exits.FAILED
+            left -= 1
+            if not left:
+                break
+        for why in receiver.unverified:
+            output.warn(f"an answer was not believed: {one_line(why)}")
+            status = exits.FAILED
+    return status
