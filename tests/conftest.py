@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     given = getattr(config, "workerinput", {}).get("mco_run")
     folder, pid = given or (tempfile.mkdtemp(prefix="mco-tests-"), os.getpid())
     config.stash[_RUN] = Run(Path(folder), pid)
+    os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")  # never the user's own
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the pages of docs/reference that say what the code says: its agents' schemas and its settings.
+"""Write the pages of docs/reference that say what the code says: its agents, its data sources and its settings.
 
 A page is never edited by hand; a test compares each with what this program would write.
 
@@ -21,7 +21,9 @@ from typing import Any
 
 import msgspec
 
+from mco_registry.settings import RegistrySettings
 from mco_rpc.config import PREFIX, ClientSettings, NodeSettings
+from mco_rpc.data import SourceSchema
 from mco_rpc.schema import ActionSchema, AgentSchema, Input
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -52,6 +54,8 @@ Without `caller`, the name of `key_file` is the caller's name: `alice` for `alic
 their own: `-D discovery_timeout=2` and `-D timeout=5`, both in seconds, are the defaults. `mco rpc` waits as long as
 the action itself may take, and one second more, unless `-t` says otherwise.
 
+The connector `replay` answers from a recording: [Record and replay](../guides/record-and-replay.md).
+
 ## Who answers
 
 Read by `mco-node`: the file given with `--config`, or in `{prefix}CONFIG`, or `/etc/mco/node.yaml`.
@@ -65,6 +69,7 @@ connector `memory` exists only inside one process: `mco demo --memory`, tests, a
 
 `agents` holds a mapping for each agent that is to differ:
 
+<!-- run: node-settings -->
 ```yaml
 agents:
   iptables:
@@ -76,6 +81,14 @@ agents:
 
 The iptables agent knows `backend` (`auto`, `iptables`, `iptables-nft`, `iptables-legacy`, `nftables` or `memory`),
 `chain` (for the iptables back ends; default `MCO-BLOCK`) and `table` (for nftables; default `mco_block`).
+
+## The registry
+
+Read by `mco registry`: the file given with `--config`, or `/etc/mco/registry.yaml`; `{prefix}CONFIG` is the client's
+and is not asked. Without `database` it is `/var/lib/mco/registry.sqlite` for root, and
+`~/.local/state/mco/registry.sqlite` for others. See [The registry](../guides/registry.md).
+
+{registry}
 """
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*)$")
 
@@ -90,9 +103,10 @@ def agents_page() -> str:
         "",
         "What comes with mco-behave. A running node says the same of the agents it really offers:",
         "",
+        "<!-- run: fleet -->",
         "```console",
-        "$ mco rpc rpcutil agent_inventory -I web1",
-        "$ mco rpc rpcutil schema_of agent=iptables -I web1",
+        "$ mco plugin list",
+        "$ mco plugin doc iptables",
         "```",
         "",
         "An input in brackets may be left out. An action that *changes the node* asks before it is sent to every node.",
@@ -101,6 +115,44 @@ def agents_page() -> str:
     for entry in entries:
         lines += _agent(entry.load().schema(), entry.load().setting_names)
     return "\n".join(lines) + "\n"
+
+
+def data_sources_page() -> str:
+    """Return what every installed data source can be asked."""
+    lines = [
+        _MARK,
+        "",
+        "# Data sources",
+        "",
+        "What comes with mco-behave. A running node says the same of those it really has:",
+        "",
+        "<!-- run: fleet -->",
+        "```console",
+        "$ mco rpc rpcutil data_sources -I web1",
+        "$ mco rpc rpcutil get_data source=fstat query=/etc/hosts -I web1",
+        "```",
+        "",
+        "A field that is not known has no value, and compares as false. What they are for and how to write one:",
+        "[Data sources](../guides/data-sources.md).",
+    ]
+    for entry in sorted(importlib.metadata.entry_points(group="mco.data"), key=lambda entry: entry.name):
+        lines += _data_source(entry.load().schema(), entry.load().setting_names)
+    return "\n".join(lines) + "\n"
+
+
+def _data_source(schema: SourceSchema, setting_names: Sequence[str]) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in ("enabled", "timeout_s", *setting_names))
+    limit = f"It may take {schema.timeout_s:g} s."
+    lines = [
+        "",
+        f"## {schema.name}",
+        "",
+        f"{schema.description} {limit} Settings, under `data: {schema.name}:`: {names}.",
+    ]
+    arguments = [(_input_name(name, given), _cell(_input(given))) for name, given in schema.arguments.items()]
+    fields = [(f"`{name}`", field.type, _cell(field.description)) for name, field in schema.fields.items()]
+    lines += ["", *_table(("argument", "what it is"), arguments)] if arguments else []
+    return [*lines, "", *_table(("field", "type", "what it is"), fields)]
 
 
 def _agent(schema: AgentSchema, setting_names: Sequence[str]) -> list[str]:
@@ -124,6 +176,9 @@ def _action(agent: str, action: ActionSchema) -> list[str]:
     if action.outputs:
         rows = [(f"`{name}`", output.type, _cell(output.description)) for name, output in action.outputs.items()]
         lines += ["", *_table(("output", "type", "what it is"), rows)]
+    if action.aggregates:
+        made = ", ".join(f"{each.function} of `{each.output}`" for each in action.aggregates)
+        lines += ["", f"Of all nodes together: {made}."]
     return lines
 
 
@@ -145,9 +200,10 @@ def _input(declared: Input) -> str:
 
 
 def configuration_page() -> str:
-    """Return every setting of who asks and of who answers."""
-    client, node = ("\n".join(_settings(kind)) for kind in (ClientSettings, NodeSettings))
-    return _CONFIGURATION.format(mark=_MARK, prefix=PREFIX, client=client, node=node)
+    """Return every setting of who asks, of who answers, and of the registry."""
+    kinds = (ClientSettings, NodeSettings, RegistrySettings)
+    client, node, registry = ("\n".join(_settings(kind)) for kind in kinds)
+    return _CONFIGURATION.format(mark=_MARK, prefix=PREFIX, client=client, node=node, registry=registry)
 
 
 def _settings(kind: type[Any]) -> list[str]:
@@ -190,7 +246,11 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"agents.md": agents_page, "configuration.md": configuration_page}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "agents.md": agents_page,
+    "configuration.md": configuration_page,
+    "data-sources.md": data_sources_page,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

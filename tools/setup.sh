@@ -23,6 +23,7 @@ LAB_NEEDS=(
     "iptables|iptables|the packet filter that the firewall feature drives"
     "nft|nftables|the other packet filter that it drives"
     "/usr/lib/rabbitmq/bin/rabbitmq-server|rabbitmq-server|the lab's private broker (no service is started or enabled)"
+    "/usr/lib/postgresql/*/bin/initdb|postgresql|the private database of the registry's tests (no service is started)"
 )
 
 say() { printf '%s\n' "$*"; }
@@ -62,7 +63,7 @@ missing_needs() { # of the system, as lines of package|why
     for need in "${LAB_NEEDS[@]}"; do
         command=${need%%|*}
         case $command in
-            /*) [ -x "$command" ] || say "${need#*|}" ;;
+            /*) compgen -G "$command" >/dev/null || say "${need#*|}" ;;
             *) command -v "$command" >/dev/null || say "${need#*|}" ;;
         esac
     done | sort -u -t '|' -k 1,1

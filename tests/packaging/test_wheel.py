@@ -28,7 +28,16 @@ NOT_SOURCE = (
     ".hypothesis",
     ".coverage*",
 )
-EXPECTED_PACKAGES = {"mco_agents", "mco_client", "mco_features", "mco_lab", "mco_node", "mco_rpc", "mco_steps"}
+EXPECTED_PACKAGES = {
+    "mco_agents",
+    "mco_client",
+    "mco_features",
+    "mco_lab",
+    "mco_node",
+    "mco_registry",
+    "mco_rpc",
+    "mco_steps",
+}
 COMMAND_TIMEOUT_S = 300
 
 # One slow set-up, shared: both stay on one worker when the tests run in parallel.
