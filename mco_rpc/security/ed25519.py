@@ -12,6 +12,8 @@ from nacl.exceptions import CryptoError
 from mco_rpc.errors import SecurityError
 from mco_rpc.security import keys
 
+LOOK_EVERY_S = 1.0
+
 
 class Ed25519Security:
     """Sign with one key, verify with the keys of a folder (or of a mapping, in tests and in process).
@@ -19,8 +21,9 @@ class Ed25519Security:
     Args:
         name: the name of our own key.
         kind: what verified names are prefixed with: ``key=`` for callers, nothing for nodes.
-        trusted: name -> public key, or the folder that holds ``NAME.pub`` files; a folder is asked anew for
-            each message, so that a new key needs no restart, and a removed or replaced one stops to count.
+        trusted: name -> public key, or the folder that holds ``NAME.pub`` files. A node asks the folder anew for each
+            message, so that a new key needs no restart, and a removed or replaced one stops to count; who believes
+            nodes, of which there may be thousands, does so once in `LOOK_EVERY_S` for each.
     """
 
     def __init__(self, name: str, seed: bytes, trusted: Mapping[str, bytes] | Path, *, own: str, trusts: str) -> None:
@@ -30,7 +33,16 @@ class Ed25519Security:
         self._secret: bytes = crypto_sign_seed_keypair(seed)[1]
         # Who asks as root may well use the keys that a user collected; who answers trusts nobody's folder but its own.
         is_node = not own
-        self._trusted = keys.KeyFolder(trusted, is_owner_checked=is_node) if isinstance(trusted, Path) else trusted
+        if isinstance(trusted, Path):
+            believes_many = not trusts
+            self._trusted: keys.KeyFolder | Mapping[str, bytes] = keys.KeyFolder(
+                trusted,
+                is_owner_checked=is_node,
+                look_every_s=LOOK_EVERY_S if believes_many else 0.0,
+                is_read_at_once=not believes_many,
+            )
+        else:
+            self._trusted = trusted
 
     def sign(self, body: bytes) -> bytes:
         """Return the 64 bytes of the signature over ``body``."""

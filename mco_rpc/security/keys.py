@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import os
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from nacl.bindings import crypto_sign_seed_keypair
@@ -92,19 +95,37 @@ class KeyFolder:
     A key is read again when its file changed. The folder's own time would not do: it stays when a file is
     rewritten in place, and two changes within a tick of the kernel's clock share one.
 
+    Args:
+        look_every_s: seconds for which a key, or the folder, that was looked at is not looked at again; a client with
+            thousands of nodes to believe would do little else.
+        is_read_at_once: whether every file is read now, so that a broken one is known before it is needed.
+
     Raises:
         SecurityError: the folder is missing, or a file in it is not a public key.
     """
 
-    def __init__(self, folder: Path, *, is_owner_checked: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        is_owner_checked: bool = True,
+        look_every_s: float = 0.0,
+        is_read_at_once: bool = True,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._folder = folder
+        self._prefix = f"{folder}/"
         self._is_owner_checked = is_owner_checked
-        self._known: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        self._look_every_s = look_every_s
+        self._monotonic = monotonic
+        self._folder_looked_at = -math.inf
+        # By name: when it was looked at, the state of its file, and the key.
+        self._known: dict[str, tuple[float, tuple[int, ...], bytes]] = {}
         try:
-            found = [path.stem for path in folder.iterdir() if path.suffix == ".pub"]
+            found = [entry.name[:-4] for entry in os.scandir(folder) if entry.name.endswith(".pub")]
         except OSError as e:
             raise SecurityError(f"folder of trusted keys {folder}: {e.strerror}") from e
-        for name in sorted(found):
+        for name in sorted(found) if is_read_at_once else ():
             self.get(name)
 
     def __str__(self) -> str:
@@ -116,28 +137,37 @@ class KeyFolder:
         Raises:
             SecurityError: there is a file, and it cannot be read or is no public key.
         """
+        now = self._monotonic()
+        known = self._known.get(name)
+        if known is not None and now - known[0] < self._look_every_s:
+            return known[2]
         if not names.is_name(name):
             return None
-        path = self._folder / f"{name}.pub"
+        path = f"{self._prefix}{name}.pub"
         try:
-            self._check(self._folder, self._folder.stat())
-            now = path.stat()
+            if now - self._folder_looked_at >= self._look_every_s:
+                self._check(self._folder, self._folder.stat())
+                self._folder_looked_at = now
+            found = os.stat(path)  # noqa: PTH116 - one for each answer of thousands: a Path costs more than the look
         except FileNotFoundError:
             self._known.pop(name, None)
             return None
         except OSError as e:
             raise SecurityError(f"key {path}: {e.strerror}") from e
-        self._check(path, now)
-        state = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
-        known = self._known.get(name)
-        if known is None or known[0] != state:
+        self._check(Path(path), found)
+        state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if known is not None and known[1] == state:
+            key = known[2]
+        else:
             self._known.pop(name, None)
-            known = self._known[name] = (state, read_public(path))
-        return known[1]
+            key = read_public(Path(path))
+        self._known[name] = (now, state, key)
+        return key
 
     def _check(self, path: Path, status: os.stat_result) -> None:
         if why_not := why_not_trusted(status, is_owner_checked=self._is_owner_checked):
             self._known.clear()
+            self._folder_looked_at = -math.inf
             raise SecurityError(f"{'folder' if path == self._folder else 'key'} {path} is not used: {why_not}")
 
 

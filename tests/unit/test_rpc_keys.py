@@ -202,3 +202,34 @@ def test_a_pipe_in_the_place_of_a_key_stalls_nobody(folder: Path) -> None:
         known.get("alice")
     with pytest.raises(SecurityError, match="not a regular file"):
         keys.read_public(folder / "alice.pub")
+
+
+def test_who_looks_only_now_and_then_sees_a_change_then(folder: Path) -> None:
+    # Given somebody who looks once in ten seconds, and a key that counts
+    now = [100.0]
+    seed_of(folder, "alice")
+    known = keys.KeyFolder(folder, look_every_s=10.0, is_read_at_once=False, monotonic=lambda: now[0])
+    first = known.get("alice")
+    assert first
+
+    # When it is replaced, then that is seen at the next look
+    (folder / "alice.pub").unlink()
+    seed_of(folder, "alice")
+    now[0] += 9.9
+    assert known.get("alice") == first
+    now[0] += 0.1
+    assert known.get("alice") not in (None, first)
+
+    # And when it is removed, too
+    (folder / "alice.pub").unlink()
+    now[0] += 10.0
+    assert known.get("alice") is None
+
+
+def test_a_broken_key_matters_only_to_who_reads_all_at_once(folder: Path) -> None:
+    (folder / "broken.pub").write_text("nonsense\n")
+    with pytest.raises(SecurityError, match="broken"):
+        keys.KeyFolder(folder)
+    lazy = keys.KeyFolder(folder, is_read_at_once=False)
+    with pytest.raises(SecurityError, match="broken"):
+        lazy.get("broken")
