@@ -23,7 +23,7 @@ DISPLAYS = ("always", "ok", "failed")
 AGGREGATE_FUNCTIONS = ("summary", "average", "sum", "min", "max")
 DEFAULT_MAX_LENGTH = 4096
 DEFAULT_TIMEOUT_S = 10.0
-DIGEST_LENGTH = 16  # hexadecimal digits
+DIGEST_LENGTH = 32  # hexadecimal digits: 128 bits
 # Says whether a text matches an expression: `validation.matches`, or `may_match` for a schema from elsewhere.
 Matches = Callable[[str, str], bool]
 
@@ -57,6 +57,11 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
         Raises:
             ValueError: what was expected and what was seen.
         """
+        if self.type == "float" and isinstance(value, int) and not isinstance(value, bool):
+            try:
+                value = float(value)
+            except OverflowError as e:
+                raise ValueError("too large for a float") from e
         check_type(self.type, value)
         if isinstance(value, str | list | dict) and len(value) > self.max_length:
             what = "characters" if isinstance(value, str) else "elements"
@@ -286,6 +291,6 @@ def digest_of(plain: object) -> str:
     """Return the digest of a schema as plain data, also of one that says more than this version knows.
 
     >>> digest_of(AgentSchema("greeter", "Say hello.", "1.0").to_json())
-    '0bb8448c28adb99e'
+    '0bb8448c28adb99e6dfa951669a9f018'
     """
     return hashlib.sha256(canonical(plain)).hexdigest()[:DIGEST_LENGTH]

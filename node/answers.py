@@ -25,6 +25,7 @@ from .rejections import Rejections
 _log = logging.getLogger(__name__)
 # Characters of a name from the network that are shown and recorded.
 SHOWN = 128
+MAX_FILTER_LENGTH = 1000
 
 
 class Answers:
@@ -93,25 +94,35 @@ class Answers:
         body, sent = self._encoded(reply)
         outcome = Status(sent.status).text
         self.count(outcome)
-        self._audit.record(
-            {
-                "time": reply.sent_at,
-                "request": request.id,
-                "caller": request.caller,
-                "sender": request.sender[:SHOWN],
-                "collective": request.collective[:SHOWN],
-                "agent": reply.agent,
-                "action": reply.action,
-                "data": request.data,
-                "status": int(sent.status),
-                "outcome": outcome,
-                "reason": sent.message,
-                "ran_s": reply.ran_s,
-            }
-        )
+        self._record(request, sent.sent_at, int(sent.status), outcome, sent.message, reply.ran_s)
         # Last: no answer without a record, and the thread that sends need not compete with this one.
         if self._can_reply(request):
             self._send(self._packet(request, "reply", body))
+
+    def pass_over(self, request: Request, arrived: float) -> None:
+        """Record a request for others that this node had to work for to know."""
+        self.count("filtered")
+        ran_s = round(time.monotonic() - arrived, 6)
+        self._record(request, self._clock(), None, "filtered", "the filter does not match", ran_s)
+
+    def _record(self, request: Request, at: float, status: int | None, outcome: str, reason: str, ran_s: float) -> None:
+        entry = {
+            "time": at,
+            "request": request.id,
+            "caller": request.caller,
+            "sender": request.sender[:SHOWN],
+            "collective": request.collective[:SHOWN],
+            "agent": request.agent[:SHOWN],
+            "action": request.action[:SHOWN],
+            "data": request.data,
+            "status": status,
+            "outcome": outcome,
+            "reason": reason,
+            "ran_s": ran_s,
+        }
+        if request.filter:
+            entry["filter"] = str(request.filter)[:MAX_FILTER_LENGTH]
+        self._audit.record(entry)
 
     def tell(self, request: Request, message: Ack | Progress) -> int:
         """Send something before the answer; return its bytes, 0 if nobody listens.
@@ -168,3 +179,11 @@ class Answers:
         """Record a message that nobody is answered for: whoever sent it is not who it names."""
         self.count("rejected")
         self._rejections.keep(packet, error)
+
+
+def said(error: BaseException) -> str:
+    """Return the text of an error, whatever it is."""
+    try:
+        return str(error)
+    except Exception:
+        return "it cannot even say why"

@@ -5,7 +5,7 @@ The rungs, in order: size, signature over the raw bytes, decoding, clock skew an
 collective, filter, the action, its inputs, authorization, a bounded worker with a deadline, its outputs,
 the audit, the reply. A request whose filter is for others is counted and leaves neither; one whose caller is not
 authentic is recorded and not answered. A filter that asks data sources takes a while: it, and the rungs above it,
-are climbed in the worker.
+are climbed in the worker; and since only who may have the action run may ask them, it comes last.
 """
 
 from __future__ import annotations
@@ -16,33 +16,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mco_rpc import names
 from mco_rpc.agent import Agent, deadline
 from mco_rpc.connector import Packet
 from mco_rpc.current import Cancellation, Current, current, working_for
 from mco_rpc.errors import (
-    ActionAborted,
     Cancelled,
-    Denied,
     Expired,
-    FilterError,
-    InvalidData,
     MessageError,
     RequestError,
     SchemaError,
     SecurityError,
-    UnknownAction,
 )
 from mco_rpc.filters import Subject
-from mco_rpc.messages import Request, decode_request
+from mco_rpc.messages import Request
 from mco_rpc.replay import ReplayGuard
-from mco_rpc.schema import ActionSchema
 from mco_rpc.security import Security
 from mco_rpc.status import Status
-from mco_rpc.suggestion import did_you_mean
 
-from .answers import SHOWN, Answers
+from .answers import SHOWN, Answers, said
 from .authorization import Authorization
+from .ladder import Call, Ladder
 from .running import Running
 from .telling import Teller
 from .workers import Busy, Job, Workers
@@ -73,15 +66,6 @@ class _Taken:
         return f"{self.request.agent[:SHOWN]}#{self.request.action[:SHOWN]}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """An action to run, with all the rungs below it climbed."""
-
-    agent: Agent
-    schema: ActionSchema
-    data: dict[str, Any]
-
-
 class Dispatcher:
     """Takes messages on the connector's thread, answers from the workers' threads.
 
@@ -106,16 +90,20 @@ class Dispatcher:
         max_body_bytes: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._subject = subject
-        self._agents = agents
         self._schemas = {name: agent.schema() for name, agent in agents.items()}
-        self._collectives = collectives
+        self._ladder = Ladder(
+            subject=subject,
+            agents=agents,
+            schemas=self._schemas,
+            collectives=collectives,
+            security=security,
+            guard=guard,
+            authorization=authorization,
+            max_body_bytes=max_body_bytes,
+        )
         self._security = security
-        self._guard = guard
-        self._authorization = authorization
         self._workers = workers
         self._answers = answers
-        self._max_body_bytes = max_body_bytes
         self._clock = clock
         self._running = Running()
 
@@ -124,16 +112,19 @@ class Dispatcher:
         arrived = time.monotonic()
         self._answers.count("received")
         try:
-            request = self._authentic(packet)
+            request = self._ladder.authentic(packet)
         except (SecurityError, MessageError) as e:
             self._answers.reject(packet, e)
             return
+        if _is_probe(request):
+            self._answers.count("probed")
+            return
         try:
-            left_s = self._let_in(request)
+            left_s = self._ladder.let_in(request)
             if left_s is None:
                 self._answers.count("filtered")
                 return
-            call = None if request.filter.needs_data else self._admit(request, None)
+            call = None if request.filter.needs_data else self._ladder.admit(request, None)
         except RequestError as e:
             self._answers.give(request, arrived, e.status, str(e), e.data)
         except SecurityError as e:
@@ -141,7 +132,7 @@ class Dispatcher:
         except Exception as e:
             _log.exception("request %s: the ladder failed", request.id)
             self._answers.give(
-                request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {_said(e)}"
+                request, arrived, Status.UNKNOWN_ERROR, f"the node failed: {type(e).__name__}: {said(e)}"
             )
         else:
             if call is None and not request.filter.needs_data:
@@ -153,59 +144,11 @@ class Dispatcher:
         """Cancel a request of the caller whom this thread works for; return what became of it."""
         return self._running.cancel(current().caller, request_id)
 
-    def _authentic(self, packet: Packet) -> Request:
-        if len(packet.body) > self._max_body_bytes:
-            raise MessageError(f"{len(packet.body)} bytes; at most {self._max_body_bytes} are read")
-        principal = self._security.verify(packet.body, packet.signer, packet.signature)
-        request = decode_request(packet.body)
-        if not names.is_name(request.id):
-            raise MessageError(f"{request.id[:64]!r} cannot be the id of a request")
-        if request.caller != principal:
-            raise SecurityError(f"signed by {principal}, but claims to be from {request.caller!r}")
-        return request
-
-    def _let_in(self, request: Request) -> float | None:
-        """Return the seconds that are left to begin, None if it names others; raise what the caller is told."""
-        left_s = self._guard.admit(request)
-        if request.collective not in self._collectives:
-            raise Denied(f"this node is not in collective {request.collective!r}")
-        if request.reply_to is not None and not names.is_reply_key_of(request.caller, request.reply_to):
-            raise Denied(f"{request.caller} may not have replies sent to {request.reply_to!r}")
-        is_named = request.targets is None or self._security.principal in request.targets
-        return left_s if is_named else None
-
     def _taken(self, request: Request, arrived: float, left_s: float) -> _Taken:
         teller = Teller(request, self._security.principal, self._clock, self._answers.tell)
         return _Taken(request, arrived, left_s, self._running.add(request), teller)
 
-    def _admit(self, request: Request, until: float | None) -> _Call | None:
-        """Return the call to make, None if the request is for others; raise what the caller is told.
-
-        Args:
-            until: on `time.monotonic`'s clock, when data sources have to have answered; None without any.
-        """
-        try:
-            if not request.filter.check().matches(self._subject(until)):
-                return None
-        except FilterError as e:
-            raise InvalidData(f"filter: {e}") from e
-        agent = self._agents.get(request.agent)
-        if agent is None:
-            raise UnknownAction(
-                f"this node offers no agent {request.agent[:SHOWN]!r}{did_you_mean(request.agent, self._agents)}"
-            )
-        schema = self._schemas[request.agent].action(request.action)
-        data = schema.check_inputs(request.agent, request.data)
-        if request.noop and schema.mutating and not schema.noop:
-            raise ActionAborted(f"noop: {request.agent}#{request.action} would run; it cannot say what it would change")
-        try:
-            self._authorization.authorize(request)
-        except BaseException as e:  # whatever it raises denies, an exit too
-            where = f"{request.agent}#{request.action}"
-            raise Denied(f"{request.caller} may not call {where} here: {_said(e)}") from e
-        return _Call(agent, schema, data)
-
-    def _hand_over(self, taken: _Taken, call: _Call | None) -> None:
+    def _hand_over(self, taken: _Taken, call: Call | None) -> None:
         """Give a request to a worker, or answer it here if its action answers at once."""
         is_inline = call is not None and not taken.request.follow and call.agent.is_inline(call.schema.name)
         if call is not None and is_inline and not self._workers.is_stopping:
@@ -250,10 +193,11 @@ class Dispatcher:
         self._answers.give(taken.request, taken.arrived, status, message, data)
 
     def _not_for_us(self, taken: _Taken) -> None:
+        """Answer nothing, but leave a record: the caller had data sources asked."""
         self._running.remove(taken.request)
-        self._answers.count("filtered")
+        self._answers.pass_over(taken.request, taken.arrived)
 
-    def _work(self, taken: _Taken, call: _Call | None, until: float) -> Callable[[], None]:
+    def _work(self, taken: _Taken, call: Call | None, until: float) -> Callable[[], None]:
         """Run the action and return the answer to give; the agent's every mistake is answered for."""
         request = taken.request
         token = deadline.set(until)
@@ -264,7 +208,7 @@ class Dispatcher:
         try:
             with working_for(at_work):
                 taken.cancellation.check()
-                call = call or self._admit(request, until)
+                call = call or self._ladder.admit(request, until)
                 if call is None:
                     return lambda: self._not_for_us(taken)
                 taken.teller.begin()
@@ -272,14 +216,19 @@ class Dispatcher:
         except RequestError as e:
             status, message, data = Status(e.status), str(e), dict(e.data)
         except BaseException as e:
-            status, message, data = Status.UNKNOWN_ERROR, f"{taken.where} failed: {type(e).__name__}: {_said(e)}", {}
+            status, message, data = Status.UNKNOWN_ERROR, f"{taken.where} failed: {type(e).__name__}: {said(e)}", {}
             _log.exception("request %s: %s failed", request.id, taken.where)
         finally:
             deadline.reset(token)
         return lambda: self._answer(taken, status, message, data)
 
 
-def _outcome(request: Request, call: _Call) -> tuple[Status, str, dict[str, Any]]:
+def _is_probe(request: Request) -> bool:
+    """Say whether it is a ping that nobody waits for: by it a caller learns from the broker whether we are there."""
+    return request.agent == "discovery" and request.action == "ping" and request.reply_to is None
+
+
+def _outcome(request: Request, call: Call) -> tuple[Status, str, dict[str, Any]]:
     """Run the action and return what to answer; raise what the agent should not have."""
     try:
         made = getattr(call.agent, call.schema.name)(**call.data)
@@ -292,10 +241,3 @@ def _outcome(request: Request, call: _Call) -> tuple[Status, str, dict[str, Any]
     except SchemaError as e:
         _log.error("request %s: %s", request.id, e)
         return Status.UNKNOWN_ERROR, str(e), {}
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "it cannot even say why"

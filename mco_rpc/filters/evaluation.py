@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mco_rpc.errors import FilterError
 from mco_rpc.filters.comparison import compares, is_number
 from mco_rpc.filters.patterns import matches_name
 from mco_rpc.filters.terms import And, Class, Data, Fact, Identity, Not, Offers, Or, Term, walk
 from mco_rpc.suggestion import did_you_mean
+
+T = TypeVar("T")
+
+# Of processor time for one look at one node: what is compared with what may be chosen so that it takes minutes, and
+# who asks is not the only one here. No filter that somebody means takes a tenth of it.
+MAX_COMPARING_S = 0.5
 
 # The name of a source and its arguments -> its fields; raises FilterError for what it does not know.
 Query = Callable[[str, tuple[str, ...]], Mapping[str, Any]]
@@ -35,14 +42,49 @@ class Subject:
     check_sources: Callable[[Iterable[str]], None] | None = None
 
 
+class Patience:
+    """The processor time that is left for one look; what data sources take has limits of its own.
+
+    Args:
+        clock: seconds of processor time of this thread.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
+        self._clock = clock
+        self._until = clock() + MAX_COMPARING_S
+
+    def check(self) -> None:
+        """Raise `FilterError` if none is left."""
+        if self._clock() > self._until:
+            raise FilterError(
+                f"it takes more than {MAX_COMPARING_S:g} s to compare with what this node has: ask with fewer or "
+                "simpler terms"
+            )
+
+    def over(self, terms: Iterable[T]) -> Iterator[T]:
+        """Yield terms as long as some is left."""
+        for term in terms:
+            self.check()
+            yield term
+
+    def asking(self, query: Query, source: str, arguments: tuple[str, ...]) -> Mapping[str, Any]:
+        """Ask a data source, which is not counted."""
+        began = self._clock()
+        try:
+            return query(source, arguments)
+        finally:
+            self._until += self._clock() - began
+
+
 class Evaluation:
     """One look at one node; remembers which terms it looked at, and what the sources said.
 
     Terms are trees that `check_size` has let pass.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, patience: Patience | None = None) -> None:
         self._subject = subject
+        self._patience = patience or Patience()
         self._answers: dict[tuple[str, tuple[str, ...]], Mapping[str, Any]] = {}
         self._held: dict[int, bool] = {}
 
@@ -73,6 +115,8 @@ class Evaluation:
                 return any(self.holds(each) for each in cheap_first(terms))
             case Not(inner):
                 return not self.holds(inner)
+        self._patience.check()
+        match term:
             case Class(name):
                 return matches_name(name, subject.classes)
             case Identity(name):
@@ -92,7 +136,7 @@ class Evaluation:
         if key not in self._answers:
             if self._subject.data is None:
                 raise FilterError(f"{term.call}.{term.field} asks a data source, and there are none here")
-            self._answers[key] = self._subject.data(*key)
+            self._answers[key] = self._patience.asking(self._subject.data, *key)
         fields = self._answers[key]
         if term.field not in fields:
             known = ", ".join(sorted(fields)) or "none"

@@ -11,7 +11,7 @@ import msgspec
 from mco_rpc.errors import FilterError
 from mco_rpc.filters import patterns
 from mco_rpc.filters.comparison import check_operator, compares
-from mco_rpc.filters.evaluation import Evaluation, Subject, cheap_first, check_sources
+from mco_rpc.filters.evaluation import Evaluation, Patience, Subject, cheap_first, check_sources
 from mco_rpc.filters.patterns import check_patterns, is_pattern, matches_name, pattern_of
 from mco_rpc.filters.terms import (
     And,
@@ -109,17 +109,18 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         """
         check_size(self.compound)
         check_sources(self.compound, subject)
+        patience = Patience()
+        evaluation = Evaluation(subject, patience)
         return (
-            (not self.identities or any(matches_name(term, (subject.identity,)) for term in self.identities))
-            and all(matches_name(term, subject.classes) for term in self.classes)
-            and all(matches_name(term, subject.agents) for term in self.agents)
-            and all(term.matches(subject.facts) for term in self.facts)
-            and self._compound_matches(subject)
+            (
+                not self.identities
+                or any(matches_name(term, (subject.identity,)) for term in patience.over(self.identities))
+            )
+            and all(matches_name(term, subject.classes) for term in patience.over(self.classes))
+            and all(matches_name(term, subject.agents) for term in patience.over(self.agents))
+            and all(term.matches(subject.facts) for term in patience.over(self.facts))
+            and all(evaluation.holds(term) for term in cheap_first(self.compound))
         )
-
-    def _compound_matches(self, subject: Subject) -> bool:
-        evaluation = Evaluation(subject)
-        return all(evaluation.holds(term) for term in cheap_first(self.compound))
 
     def check(self) -> Filter:
         """Return this filter if every part of it can be understood.

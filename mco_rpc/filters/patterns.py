@@ -17,6 +17,8 @@ MAX_PATTERN_LENGTH = 1024
 # Of one filter: compiling is the expensive part, so what a request may ask for is counted before any of it is done.
 MAX_PATTERNS = 64
 MAX_PATTERNS_LENGTH = 8 * 1024
+# Of one compiled expression: what gets larger takes up to a hundredth of a second to compile, on the thread that reads.
+MAX_PROGRAM_BYTES = 256 * 1024
 
 
 def check_patterns(patterns: list[str]) -> None:
@@ -84,7 +86,7 @@ def compiled(pattern: str) -> Any:
 
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 1 << 20
+    options.max_mem = MAX_PROGRAM_BYTES
     try:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError) as e:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mco_rpc.errors import SecurityError
 from mco_rpc.security import keys
 
 LOOK_EVERY_S = 1.0
+READ_AT_ONCE = 500  # keys of nodes; a command shall not spend its time on those of whom it hears nothing
 
 
 class Ed25519Security:
@@ -39,7 +41,7 @@ class Ed25519Security:
                 trusted,
                 is_owner_checked=is_node,
                 look_every_s=LOOK_EVERY_S if believes_many else 0.0,
-                is_read_at_once=not believes_many,
+                read_at_once=READ_AT_ONCE if believes_many else math.inf,
             )
         else:
             self._trusted = trusted

@@ -65,14 +65,16 @@ def read_private(path: Path) -> bytes:
     """Return the seed in a private key file.
 
     Raises:
-        SecurityError: the file is missing, others may read it, or it holds something else.
+        SecurityError: the file is missing, we may not read it, others may, or it holds something else.
     """
     try:
         mode = path.stat().st_mode
-    except OSError as e:
+    except FileNotFoundError as e:
         raise SecurityError(
             f"private key {path}: {e.strerror}; `mco keygen` makes one for a caller, `mco-node keygen` one for a node"
         ) from e
+    except OSError as e:
+        raise SecurityError(f"private key {path}: {e.strerror}{_what_to_do(e)}") from e
     if mode & 0o077:
         raise SecurityError(f"private key {path} can be read by others (mode {mode & 0o777:o}); run: chmod 600 {path}")
     return _read(path, _PRIVATE)
@@ -98,7 +100,7 @@ class KeyFolder:
     Args:
         look_every_s: seconds for which a key, or the folder, that was looked at is not looked at again; a client with
             thousands of nodes to believe would do little else.
-        is_read_at_once: whether every file is read now, so that a broken one is known before it is needed.
+        read_at_once: up to so many files are read now, so that a broken one is known before it is needed.
 
     Raises:
         SecurityError: the folder is missing, or a file in it is not a public key.
@@ -110,7 +112,7 @@ class KeyFolder:
         *,
         is_owner_checked: bool = True,
         look_every_s: float = 0.0,
-        is_read_at_once: bool = True,
+        read_at_once: float = math.inf,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
@@ -125,7 +127,7 @@ class KeyFolder:
             found = [entry.name[:-4] for entry in os.scandir(folder) if entry.name.endswith(".pub")]
         except OSError as e:
             raise SecurityError(f"folder of trusted keys {folder}: {e.strerror}") from e
-        for name in sorted(found) if is_read_at_once else ():
+        for name in sorted(found) if len(found) <= read_at_once else ():
             self.get(name)
 
     def __str__(self) -> str:
@@ -179,7 +181,7 @@ def _read(path: Path, kind: str) -> bytes:
                 raise SecurityError(f"key {path}: not a regular file")
             words = file.read(_MAX_FILE_BYTES).split()
     except OSError as e:
-        raise SecurityError(f"key {path}: {e.strerror}") from e
+        raise SecurityError(f"key {path}: {e.strerror}{_what_to_do(e) if kind == _PRIVATE else ''}") from e
     if len(words) != 2 or words[0] != kind:
         raise SecurityError(f"key {path}: expected one line `{kind} BASE64`, found something else")
     try:
@@ -189,6 +191,13 @@ def _read(path: Path, kind: str) -> bytes:
     if len(key) != SEED_BYTES:
         raise SecurityError(f"key {path}: {len(key)} bytes, expected {SEED_BYTES}")
     return key
+
+
+def _what_to_do(error: OSError) -> str:
+    """Return what to do about a private key that cannot be read."""
+    if not isinstance(error, PermissionError):
+        return ""
+    return "; this user may not read it: run this as the key's owner (root for a node's), or name another (key_file)"
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -268,7 +268,7 @@ def test_a_node_that_fails_itself_says_so(
     def fail(until: float | None) -> None:
         raise MemoryError("no memory")
 
-    monkeypatch.setattr(node._dispatcher, "_subject", fail)
+    monkeypatch.setattr(node._dispatcher._ladder, "_subject", fail)
 
     # When it is asked
     request = caller.send(caller.request())

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from mco_node import authorization
 from mco_node.daemon import Node
+from mco_node.data.fstat import Fstat
 from mco_rpc.filters import from_options
 from mco_rpc.messages import Reply
 from mco_rpc.status import Status
@@ -109,6 +111,69 @@ def test_what_a_node_cannot_know_it_says_aloud(
     reply = ping(caller, expression)
     assert reply.status == Status.INVALID_DATA
     assert why in reply.message
+
+
+class OnlyInventory:
+    """An authorization that allows to ask for an inventory, and nothing else."""
+
+    def authorize(self, request: Any) -> None:
+        if request.action != "inventory":
+            raise PermissionError("not this")
+
+
+@pytest.mark.parametrize(
+    ("agent", "action", "status"),
+    [
+        ("rpcutil", "ping", Status.DENIED),
+        ("rpcutil", "nothing", Status.UNKNOWN_ACTION),
+        ("nobody", "ping", Status.UNKNOWN_ACTION),
+    ],
+)
+def test_who_may_not_call_learns_nothing_from_data_sources(
+    collective: Collective,
+    caller: Caller,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    agent: str,
+    action: str,
+    status: Status,
+) -> None:
+    # Given a node whose data sources must not be asked
+    monkeypatch.setitem(authorization.KINDS, "only_inventory", OnlyInventory)
+    monkeypatch.setattr(Fstat, "query", lambda *_: pytest.fail("it was asked"))
+    collective.node(authorization="only_inventory", facts={"country": "de"})
+
+    # When somebody asks for what he may not, be it so or not
+    held, not_held, for_others = (
+        caller.send(caller.request(agent, action, filter=from_options(compound=[expression])))
+        for expression in (
+            f"country=de and fstat('{file}').size=6",
+            f"country=de and not fstat('{file}').size=6",
+            f"fstat('{file}').size=6 and country=fr",
+        )
+    )
+
+    # Then both are answered alike, audited, and only where the rest of the filter does not settle it
+    replies = [caller.reply_to(request) for request in (held, not_held)]
+    assert [reply.status for reply in replies] == [status, status]
+    assert replies[0].message == replies[1].message
+    assert [len(collective.records(request)) for request in (held, not_held)] == [1, 1]
+    caller.reply_to(caller.send(caller.request("rpcutil", "inventory")))
+    assert for_others.id not in {reply.id for reply in caller.replies}
+
+
+def test_what_is_wrong_with_a_request_is_said_only_where_its_filter_holds(
+    caller: Caller, node: Node, file: Path
+) -> None:
+    here, elsewhere = (
+        caller.send(
+            caller.request("rpcutil", "get_fact", filter=from_options(compound=[f"fstat('{file}').size={size}"]))
+        )
+        for size in (6, 7)
+    )
+    assert caller.reply_to(here).status == Status.MISSING_DATA
+    assert ping(caller, f"fstat('{file}').present").status == Status.OK
+    assert elsewhere.id not in {reply.id for reply in caller.replies}
 
 
 def test_get_data_is_what_filters_see(caller: Caller, node: Node, file: Path) -> None:

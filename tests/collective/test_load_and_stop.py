@@ -78,7 +78,7 @@ def test_the_same_request_at_the_very_same_moment_runs_once(collective: Any, cal
                 self.meet.wait(0.2)
             return is_known
 
-    node._dispatcher._guard._seen = Meeting()
+    node._dispatcher._ladder._guard._seen = Meeting()
 
     # When a request comes on two threads
     request = caller.request("faulty", "count")

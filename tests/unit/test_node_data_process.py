@@ -21,6 +21,8 @@ from mco_node.data.sources import Sources
 from mco_rpc.errors import FilterError
 
 Start = Callable[..., subprocess.Popen[bytes]]
+# Nobody else's, another worker of this suite included; a process name has at most 15 characters.
+NAME = f"mcod{os.getpid()}_"
 
 
 def look(name: str, **settings: Any) -> dict[str, Any]:
@@ -52,11 +54,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def test_processes_are_found_by_their_whole_name(start: Start) -> None:
     # Given two processes of a name, and one of a longer one
-    pids = sorted(start("mcodata").pid for _ in range(2))
-    start("mcodata2")
+    pids = sorted(start(NAME).pid for _ in range(2))
+    start(f"{NAME}x")
 
     # When the name is asked for
-    seen = look("mcodata")
+    seen = look(NAME)
 
     # Then the two are told
     assert (seen["count"], seen["exists"], seen["pids"]) == (2, True, pids)
@@ -66,11 +68,11 @@ def test_processes_are_found_by_their_whole_name(start: Start) -> None:
 
 
 def test_an_expression_is_found_anywhere_in_the_name(start: Start) -> None:
-    start("mcodata")
-    start("mcodata2")
-    assert look("/^mcodata/")["count"] == 2
-    assert look("/data2$/")["count"] == 1
-    assert look("mcodat")["count"] == 0
+    start(NAME)
+    start(f"{NAME}x")
+    assert look(f"/^{NAME}/")["count"] == 2
+    assert look(f"/{NAME[1:]}x$/")["count"] == 1
+    assert look(NAME[:-1])["count"] == 0
 
 
 def test_nobody_is_a_count_of_zero() -> None:
@@ -93,16 +95,16 @@ def test_any_name_is_found(start: Start, name: str) -> None:
 
 def test_who_has_ended_does_not_count(start: Start) -> None:
     # Given a process that has ended, and whose parent has not asked how
-    process = start("mcodata")
+    process = start(NAME)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert Path(f"/proc/{process.pid}").exists()
-    assert look("mcodata")["count"] == 0
+    assert look(NAME)["count"] == 0
 
 
 def test_command_lines_are_looked_at_only_where_that_is_allowed(start: Start) -> None:
     # Given a process with a secret among its arguments
-    pid = start("mcodata", "--password=hunter2").pid
+    pid = start(NAME, "--password=hunter2").pid
 
     # Then an expression cannot find it out, unless the administrator lets it
     assert look("/hunter2/")["count"] == 0
@@ -113,7 +115,7 @@ def test_command_lines_are_looked_at_only_where_that_is_allowed(start: Start) ->
 
 @pytest.mark.parametrize("expression", ["/(a+)+$/", "/(a|aa)+$/", "/(.*)*x/"])
 def test_no_expression_takes_long(start: Start, expression: str) -> None:
-    start("mcodata", "a" * 50_000)
+    start(NAME, "a" * 50_000)
     assert isinstance(look(expression, command_lines=True)["count"], int)
 
 
@@ -182,8 +184,8 @@ def test_it_is_offered_here() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces")
 def test_in_a_namespace_only_its_processes_are_seen(start: Start) -> None:
-    start("mcodata")
-    script = "import sys; from mco_node.data.process import Process; print(Process().query('mcodata')['count'])"
+    start(NAME)
+    script = f"import sys; from mco_node.data.process import Process; print(Process().query('{NAME}')['count'])"
     command = ["unshare", "--fork", "--pid", "--mount-proc", sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "0\n", done.stderr

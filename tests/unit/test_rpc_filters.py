@@ -18,6 +18,7 @@ from mco_rpc.filters import (
     FactTerm,
     Filter,
     Subject,
+    evaluation,
     fact_term,
     from_options,
     parse_fact,
@@ -381,3 +382,56 @@ def test_a_filter_at_its_limits_is_used_and_compiled_once() -> None:
     before = patterns.compiled.cache_info().misses
     assert made.check().matches(filters.Subject("n7", frozenset({"x"})))
     assert patterns.compiled.cache_info().misses - before == 64
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        filters.Filter(identities=("web1", "web2")),
+        filters.Filter(classes=("web",)),
+        filters.Filter(agents=("rpcutil",)),
+        filters.Filter(facts=(filters.FactTerm("country", "==", "de"),)),
+        filters.Filter(compound=(filters.Or((filters.Class("db"), filters.Fact("country", "==", "de"))),)),
+    ],
+    ids=str,
+)
+def test_a_filter_that_takes_too_long_to_compare_is_given_up(
+    made: filters.Filter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a node that the filter is for, and a clock on which each comparison takes a while
+    subject = filters.Subject("web2", frozenset({"web"}), frozenset({"rpcutil"}), {"country": "de"})
+    assert made.check().matches(subject)
+    monkeypatch.setattr(evaluation, "MAX_COMPARING_S", -1.0)
+
+    # When it is asked again, then it is neither matched nor passed over
+    with pytest.raises(FilterError, match="it takes more than -1 s to compare with what this node has"):
+        made.matches(subject)
+
+
+def test_the_time_that_a_data_source_takes_is_its_own() -> None:
+    # Given somebody who has compared for 0.1 s, and then asks a source for ten minutes
+    now = iter((0.0, 0.1, 600.1, 600.4, 600.7))
+    patience = evaluation.Patience(lambda: next(now))
+    assert patience.asking(lambda source, arguments: {source: arguments}, "slow", ("a",)) == {"slow": ("a",)}
+
+    # When it has compared for 0.3 s more, then some time is left; and after as much again none
+    patience.check()
+    with pytest.raises(FilterError, match="it takes more than"):
+        patience.check()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        filters.Filter(facts=tuple(filters.FactTerm("packages", ">=", f"p{n:05}") for n in range(10_000))),
+        filters.Filter(compound=(filters.Or(tuple(filters.Fact("digits", "==", f"8{n}") for n in range(1_900))),)),
+        filters.Filter(
+            compound=(filters.Or(tuple(filters.Fact("text", "=~", f"((a{{30}}){{30}}b)c{n}") for n in range(64))),)
+        ),
+    ],
+    ids=["many terms on a long list", "long numbers", "expressions without an end in sight"],
+)
+def test_no_filter_keeps_a_node_busy_for_long(made: filters.Filter) -> None:
+    facts = {"packages": [f"p{n:05}" for n in range(10_000)], "digits": ["9" * 300] * 2_000, "text": "a" * 100_000}
+    with pytest.raises(FilterError, match=r"it takes more than 0\.5 s to compare"):
+        made.check().matches(filters.Subject("web1", facts=facts))

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -71,6 +73,35 @@ def test_a_private_key_that_others_may_touch_is_not_used(tmp_path: Path, mode: i
 def test_a_missing_private_key_says_how_one_is_made(tmp_path: Path) -> None:
     with pytest.raises(SecurityError, match=r"No such file or directory; `mco keygen` makes one"):
         keys.read_private(tmp_path / "none.key")
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_who_may_not_read_a_private_key_is_not_told_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    private = tmp_path / "alice.key"
+    keys.generate(private, tmp_path / "alice.pub")
+
+    def refuse(*_: object, **__: object) -> NoReturn:  # root may read everything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", refuse) if what == "folder" else patched.setattr(keys, "_open_at_once", refuse)
+        with pytest.raises(SecurityError) as raised:
+            keys.read_private(private)
+    assert f"key {private}: Permission denied; this user may not read it: run this as the key's owner" in str(
+        raised.value
+    )
+    assert "keygen" not in str(raised.value)
+
+
+def test_an_unreadable_public_key_is_none_of_the_user_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(keys, "_open_at_once", refuse)
+    with pytest.raises(SecurityError, match=r"alice\.pub: Permission denied$"):
+        keys.read_public(tmp_path / "alice.pub")
 
 
 GOOD = base64.b64encode(bytes(32)).decode()
@@ -208,7 +239,7 @@ def test_who_looks_only_now_and_then_sees_a_change_then(folder: Path) -> None:
     # Given somebody who looks once in ten seconds, and a key that counts
     now = [100.0]
     seed_of(folder, "alice")
-    known = keys.KeyFolder(folder, look_every_s=10.0, is_read_at_once=False, monotonic=lambda: now[0])
+    known = keys.KeyFolder(folder, look_every_s=10.0, read_at_once=0, monotonic=lambda: now[0])
     first = known.get("alice")
     assert first
 
@@ -230,6 +261,6 @@ def test_a_broken_key_matters_only_to_who_reads_all_at_once(folder: Path) -> Non
     (folder / "broken.pub").write_text("nonsense\n")
     with pytest.raises(SecurityError, match="broken"):
         keys.KeyFolder(folder)
-    lazy = keys.KeyFolder(folder, is_read_at_once=False)
+    lazy = keys.KeyFolder(folder, read_at_once=0)
     with pytest.raises(SecurityError, match="broken"):
         lazy.get("broken")
