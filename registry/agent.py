@@ -191,14 +191,19 @@ class RegistryAgent(Agent):
     def _page(self, selection: Selection, after: str, agent: str, limit: int) -> tuple[list[dict[str, Any]], str]:
         """Return rows, and the name after which to go on."""
         rows: list[dict[str, Any]] = []
-        judged = self._records.judged()
+        begin, judged = after, self._records.judged()
         is_whole = selection.is_whole or bool(agent)
         size_bytes, chunk = 0, _WHOLE_ROWS if is_whole else _BRIEF_ROWS
         while True:
             found = self._records.store.page(after, chunk, selection.narrowed, is_whole=is_whole)
             for known in found:
+                if after != begin and time_left_s(self.timeout_s) < LEAVE_S:
+                    return rows, after
                 after = known.identity
-                is_for = verdict(selection.node_filter, known)
+                try:
+                    is_for = verdict(selection.node_filter, known)
+                except (FilterError, ValueError, RecursionError):  # it says what nobody can compare: let it say itself
+                    is_for = None
                 if is_for is False:
                     continue
                 row = self._row(known, *judged)
@@ -211,8 +216,6 @@ class RegistryAgent(Agent):
                     return rows, after
             if len(found) < chunk:
                 return rows, ""
-            if time_left_s(self.timeout_s) < LEAVE_S:
-                return rows, after
 
     def _row(self, known: Known, judged_at: float, listening_since: float) -> dict[str, Any]:
         row = {

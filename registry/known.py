@@ -19,6 +19,8 @@ STATES = (PRESENT, EXPECTED, SILENT, STOPPED)
 PARTS = ("facts", "classes", "agents")
 DEFAULT_INTERVAL_S = 300.0
 MAX_CLASS_LENGTH = 256
+# Whoever reads it again may be deeper in calls of his own, and Python's decoder counts both.
+MAX_DEPTH = 50
 _MIN_PATIENCE_S = 5.0
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CLASS_LENGTH)]
@@ -80,6 +82,8 @@ def content_of(data: dict[str, Any]) -> Content:
         content.body()
     except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as e:
         raise MessageError(f"not a registration: {e}") from e
+    if _is_deeper(content.facts, MAX_DEPTH):
+        raise MessageError(f"not a registration: its facts are nested more than {MAX_DEPTH} deep")
     # A database's text cannot hold it, and no class or agent is called so.
     if any("\0" in name for name in (*content.classes, *content.agents, content.version)):
         raise MessageError("not a registration: a name has a NUL character in it")
@@ -89,6 +93,16 @@ def content_of(data: dict[str, Any]) -> Content:
             f"not a registration: incomplete is {unknown[0][:60]!r}, expected some of {', '.join(PARTS)}"
         )
     return msgspec.structs.replace(content, interval_s=interval_of(content.interval_s))
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        values = (child for each in level for child in (each.values() if isinstance(each, dict) else each))  # type: ignore[attr-defined]  # a list
+        level = [child for child in values if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def content_from(body: bytes | str | None) -> Content:

@@ -29,6 +29,8 @@ from mco_node.audit import MemoryAudit
 from mco_node.daemon import Node
 from mco_node.loader import Loaded
 from mco_registry.daemon import Registry
+from mco_registry.known import Known
+from mco_registry.selection import verdict
 from mco_registry.settings import RegistrySettings
 from mco_registry.store import Store
 from mco_rpc import names
@@ -36,7 +38,7 @@ from mco_rpc.agent import Agent, Input, Output, action
 from mco_rpc.config import ClientSettings, NodeSettings
 from mco_rpc.connector import Packet
 from mco_rpc.connector.memory import MemoryConnector
-from mco_rpc.errors import ActionAborted, DiscoveryError
+from mco_rpc.errors import ActionAborted, DiscoveryError, FilterError
 from mco_rpc.filters import Filter, from_options
 from mco_rpc.messages import Event, encode, new_id
 from mco_rpc.security import keys
@@ -372,6 +374,25 @@ class TestPages:
         assert len(calls) > 2
         assert registry.store.count() == 500
 
+    def test_a_node_that_says_what_nobody_can_compare_keeps_no_other_from_being_told(
+        self, up: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a node whose facts take too long, or cannot be read again
+        errors = [FilterError("it takes more than 0.5 s"), RecursionError(), ValueError("too many digits")]
+
+        def failing(node_filter: Filter, known: Known) -> bool | None:
+            if known.identity == "db1":
+                raise errors[0]
+            return verdict(node_filter, known)
+
+        monkeypatch.setattr("mco_registry.agent.verdict", failing)
+
+        # When the nodes of a filter are asked for, then it is told that nobody is sure of that one
+        while errors:
+            told = up.ask(from_options(facts=["cores=4"]))
+            assert [(node.identity, node.is_sure) for node in told.nodes] == [("db1", False), ("web1", True)]
+            del errors[0]
+
     def test_a_page_is_as_long_as_it_is_asked_for(self, up: Fleet) -> None:
         client = RpcClient("registry", up.connection())
         client.discover(nodes=["registry"])
@@ -384,6 +405,19 @@ class TestPages:
         for limit in (0, -1, 5001):
             (refused,) = client.call("nodes", limit=limit)
             assert "expected 1 to 5000" in refused.message
+
+    def test_a_page_that_takes_long_ends_early_and_goes_on_there(
+        self, up: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a registry that has no time for more than one node a page
+        monkeypatch.setattr("mco_registry.agent.LEAVE_S", 1e9)
+
+        # When all are asked for, then all are told, page by page
+        assert [node.identity for node in up.ask().nodes] == ["db1", "web1"]
+        client = RpcClient("registry", up.connection())
+        client.discover(nodes=["registry"])
+        (first,) = client.call("nodes")
+        assert (len(first.data["nodes"]), first.data["next"]) == (1, "db1")
 
 
 class TestOneNode:
@@ -644,6 +678,7 @@ class TestBadRegistries:
             {"nodes": [{"identity": "b", "state": "silent", "last_seen": 1.0}], "next": "a"},
             {"nodes": [], "next": "\x1b[2J"},
             {"nodes": None, "next": ""},
+            {"nodes": [{"identity": f"n{n:04}", "state": "silent", "last_seen": 1.0} for n in range(5001)], "next": ""},
         ],
     )
     def test_one_that_talks_nonsense_is_not_believed(self, fleet: Fleet, answer: dict[str, Any]) -> None:
@@ -763,6 +798,7 @@ class TestCommand:
         assert "db1" not in mco(f"nodes --silent --expected {hosts}").out
         told = json.loads(mco(f"nodes -j --expected {hosts}").out)["nodes"]
         assert [(row["identity"], row["is_on_list"]) for row in told][:2] == [("db1", False), ("web1", True)]
+        assert {row["is_on_list"] for row in json.loads(mco("nodes -j").out)["nodes"]} == {None}
         hosts.write_text("web1\ndb1\n")
         assert mco(f"nodes --expected {hosts}").status == 0
         up.collective.nodes[0].stop()

@@ -183,3 +183,15 @@ class TestNarrowing:
             ((True, {"classes": ["x"]}), (True, {"facts": ["a=1"]}), (True, {"compound": ["x"]})),
         ):
             assert selection_of(from_options(**options)).is_whole is is_whole  # type: ignore[arg-type]
+
+
+def test_facts_that_are_nested_too_deep_are_not_kept() -> None:
+    def nested(depth: int) -> Any:
+        value: Any = {"a": 1}
+        for number in range(depth - 2):
+            value = {"a": value} if number % 2 else [value]
+        return {"a": value}
+
+    assert content_of({"facts": nested(50)}).facts == nested(50)
+    with pytest.raises(MessageError, match="its facts are nested more than 50 deep"):
+        content_of({"facts": nested(51)})
