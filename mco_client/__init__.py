@@ -6,13 +6,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mco_client.aio import AsyncRpcClient
     from mco_client.connection import Connection
     from mco_client.results import Result, Results
     from mco_client.rpc import RpcClient
 
-__all__ = ["Connection", "Result", "Results", "RpcClient"]
+__all__ = ["AsyncRpcClient", "Connection", "Result", "Results", "RpcClient"]
 
-_HOMES = {"Connection": "connection", "Result": "results", "Results": "results", "RpcClient": "rpc"}
+_HOMES = {
+    "AsyncRpcClient": "aio",
+    "Connection": "connection",
+    "Result": "results",
+    "Results": "results",
+    "RpcClient": "rpc",
+}
 
 
 def __getattr__(name: str) -> Any:

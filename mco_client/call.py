@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from mco_client.believing import Belief
+from mco_client.believing import MAX_UNVERIFIED, Belief
 from mco_client.connection import LOST, REPLY, ClosedHere, Connection
 from mco_client.core import Arrival, Core, Do, Inbox, Pause, Take, run
 from mco_client.fates import Fates
 from mco_client.outgoing import OVER, PROBE, packets_of, probes_of
 from mco_client.results import Result, Results
+from mco_client.text import one_line
 from mco_client.told import Started, Told
 from mco_rpc import names
 from mco_rpc.connector import Packet
@@ -35,7 +36,7 @@ class Call:
             if None.
         timeout_s: seconds to wait at most, for each attempt.
         window_s: for an unknown population: seconds without a new answer, after one, that end the wait.
-        limit: for an unknown population: answers that end the wait.
+        limit: for an unknown population: good answers that end the wait.
         noop: whether to ask what would be changed, and change nothing.
         follow: whether `Started` and `Told` are wanted before the results.
         retries: how often nodes that failed or kept silent are asked again; only for known targets.
@@ -138,6 +139,11 @@ class Call:
     def results(self) -> Results:
         """Return what came so far, with its population."""
         fates, belief = self._fates, self._belief
+        dropped = {
+            one_line(signer): f"it sent faster than we read; {count:,} of its messages were dropped"
+            for signer, count in self._inbox.dropped.most_common(MAX_UNVERIFIED)
+        }
+        doubted = {**dropped, **belief.unverified}
         return Results(
             agent=self._agent,
             action=self._action,
@@ -147,7 +153,7 @@ class Call:
             lost=fates.lost,
             begun=tuple(node for node in fates.begun if node not in fates.answers),
             unexpected=tuple(fates.unexpected),
-            unverified={node: why for node, why in belief.unverified.items() if node not in fates.answers},
+            unverified={node: why for node, why in doubted.items() if node not in fates.answers},
             unverified_more=belief.unverified_more,
             timeout_s=self._timeout_s,
         )
@@ -217,7 +223,7 @@ class Call:
 
     def _is_over(self) -> bool:
         if self._targets is None:
-            return self._is_nobody_there or (self._limit is not None and len(self._fates.answers) >= self._limit)
+            return self._is_nobody_there or (self._limit is not None and self._fates.count_ok() >= self._limit)
         return self._is_nobody_there or not self._fates.waiting
 
     def _pause(self) -> Core[tuple[str, ...]]:
@@ -280,4 +286,4 @@ class Call:
     def _taken(self, packet: Packet, at: float) -> Result | Started | Told | None:
         """Return what a packet says, if a node that we trust said it, to this request, and it is news."""
         answer = self._belief.believed(packet, self._fates.attempt_of)
-        return None if answer is None else self._fates.heard(answer, at - self._began)
+        return None if answer is None else self._fates.heard(answer, at - self._began, len(packet.body))

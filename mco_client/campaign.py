@@ -18,6 +18,7 @@ class Campaign:
 
     Args:
         nodes: whom to ask, in this order.
+        absent: how many more should have been there; they count as failed where too many failures end the call.
     """
 
     def __init__(
@@ -29,7 +30,9 @@ class Campaign:
         nodes: tuple[str, ...],
         options: CallOptions,
         timeout_s: float,
+        absent: int = 0,
     ) -> None:
+        self._absent = absent
         self._connection = connection
         self._agent, self._action, self._inputs = agent, action, inputs
         self.nodes, self._options, self._timeout_s = nodes, options, timeout_s
@@ -102,7 +105,7 @@ class Campaign:
         limit = self._options.abort_on
         if not isinstance(limit, Share):
             return ""
-        asked = failed = 0
+        asked = failed = self._absent
         for call in self.calls:
             results = call.results()
             asked += len(results.expected)

@@ -113,6 +113,11 @@ class ClientCore(Filtered):
         return dict(self._found.schemas) if self._found else {}
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why whoever knew the nodes may not know everybody."""
+        return self._found.warnings if self._found else ()
+
+    @property
     def absent(self) -> dict[str, str]:
         """The nodes that should have been discovered and were not, and why."""
         return dict(self._found.absent) if self._found else {}
@@ -185,7 +190,9 @@ class ClientCore(Filtered):
         self.last_results = None
         chosen = options.chosen(found.nodes)
         yield from self._require_few(chosen)
-        campaign = Campaign(self.connection, self.agent, action, inputs, chosen, options, self.timeout_s)
+        campaign = Campaign(
+            self.connection, self.agent, action, inputs, chosen, options, self.timeout_s, len(found.absent)
+        )
         self._under_way = self._last = campaign
         began_at, began = self.connection.clock(), time.monotonic()
         on_start(len(chosen))
@@ -234,11 +241,11 @@ class ClientCore(Filtered):
             unverified={**doubted, **results.unverified},
             unverified_more=results.unverified_more + found.unverified_more,
             absent=found.absent,
+            late={} if self.options.limit else _late(found),  # of whom some are enough, nobody is missing
             left_out=results.left_out + tuple(node for node in found.nodes if node not in chosen),
             stats=stats,
         )
         stats.take(results)
-        stats.late = {node: round(after_s, 3) for node, after_s in found.late().items() if node not in found.nodes}
         self.last_results = results if campaign.is_sent else None
         self.stats = stats
         return results
@@ -295,3 +302,7 @@ def _configured(connection: Connection) -> Discovery:
     from mco_client.discovery.choice import configured
 
     return configured(connection)
+
+
+def _late(found: Discovered) -> dict[str, float]:
+    return {node: round(after_s, 3) for node, after_s in found.late().items() if node not in found.nodes}

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -18,19 +20,32 @@ from mco_rpc.connector import Packet
 from mco_rpc.errors import BrokerError
 
 T = TypeVar("T")
+# Of one sender so many bytes wait to be read; what an honest node tells of a call is less.
+MAX_UNREAD_BYTES = 8 * 1024 * 1024
+MAX_DROPPED, MAX_SIGNER_LENGTH = 1000, 128
 # What came: its kind, when on `time.monotonic`'s clock, and the packet, or why the connection is over.
 Arrival = tuple[str, float, Packet | BrokerError]
 
 
 class Inbox:
-    """What came for a call, put in by the connection's thread."""
+    """What came for a call, put in by the connection's thread; of one who sends faster than we read, not everything.
+
+    Attributes:
+        dropped: how many messages were, by the name they came under.
+    """
 
     def __init__(self) -> None:
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self.on_arrival: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+        self._unread: Counter[str] = Counter()  # bytes
+        self.dropped: Counter[str] = Counter()
 
     def put(self, arrival: Arrival) -> None:
         """Add what came, and wake who waits in an event loop."""
+        what = arrival[2]
+        if isinstance(what, Packet) and what.body and not self._has_room(what):
+            return
         self._arrivals.put(arrival)
         wake = self.on_arrival
         if wake is not None:
@@ -39,9 +54,33 @@ class Inbox:
     def get(self, timeout_s: float) -> Arrival | None:
         """Return what came first, waiting for it; None if nothing did."""
         try:
-            return self._arrivals.get(timeout=timeout_s) if timeout_s > 0 else self._arrivals.get_nowait()
+            arrival = self._arrivals.get(timeout=timeout_s) if timeout_s > 0 else self._arrivals.get_nowait()
         except queue.Empty:
             return None
+        if isinstance(arrival[2], Packet):
+            self._read(arrival[2])
+        return arrival
+
+    def _has_room(self, packet: Packet) -> bool:
+        """Count what came; say whether its sender may still have it kept: one message he always may."""
+        signer = packet.signer[:MAX_SIGNER_LENGTH]
+        with self._lock:
+            unread = self._unread[signer]
+            is_taken = not unread or unread + len(packet.body) <= MAX_UNREAD_BYTES
+            if not is_taken and (signer in self.dropped or len(self.dropped) < MAX_DROPPED):
+                self.dropped[signer] += 1
+            elif is_taken:
+                self._unread[signer] = unread + len(packet.body)
+        return is_taken
+
+    def _read(self, packet: Packet) -> None:
+        signer = packet.signer[:MAX_SIGNER_LENGTH]
+        with self._lock:
+            left = self._unread[signer] - len(packet.body)
+            if left > 0:
+                self._unread[signer] = left
+            else:
+                del self._unread[signer]
 
 
 @dataclass(frozen=True, slots=True)

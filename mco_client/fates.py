@@ -6,6 +6,7 @@ It sends nothing and waits for nothing, and what it is told was verified before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from mco_client.results import Result
@@ -14,6 +15,8 @@ from mco_client.told import Started, Told
 from mco_rpc.messages import Ack, Answer, Progress, Reply
 from mco_rpc.status import Status
 
+# What a node may tell before it answers one request; honest ones end at half of it and say so.
+MAX_TOLD_BYTES = 8 * 1024 * 1024
 # Answers that the same question may get rid of; whoever may not, or does not exist, is not asked again.
 RETRIED = frozenset({Status.ABORTED, Status.UNKNOWN_ERROR, Status.TIMED_OUT, Status.EXPIRED})
 
@@ -45,6 +48,7 @@ class Fates:
         self.begun: dict[str, None] = {}
         self.unexpected: list[Result] = []
         self._said: dict[tuple[str, str], int] = {}
+        self._told_bytes: Counter[tuple[str, str]] = Counter()
         self._offline: set[str] = set()
         self._lost: set[str] = set()
         self._may_have_it: set[str] = set()
@@ -64,6 +68,10 @@ class Fates:
         """Who failed so that another attempt may help, or has not answered."""
         return tuple(node for node in self._targets or () if node in self.held or node not in self.answers)
 
+    def count_ok(self) -> int:
+        """Return how many succeeded."""
+        return sum(result.is_ok for result in self.answers.values())
+
     def begin(self, targets: tuple[str, ...] | None, request_ids: Iterable[str]) -> None:
         """Expect the answers to an attempt."""
         self.attempt_of |= dict.fromkeys(request_ids, self.attempt)
@@ -82,11 +90,11 @@ class Fates:
             (self._lost if is_asked or node in self._may_have_it else self._offline).add(node)
             del self.waiting[node]
 
-    def heard(self, answer: Answer, took_s: float) -> Result | Started | Told | None:
-        """Take what a node said; return it if it is news."""
+    def heard(self, answer: Answer, took_s: float, size_bytes: int = 0) -> Result | Started | Told | None:
+        """Take what a node said, in so many bytes; return it if it is news."""
         if isinstance(answer, Reply):
             return self._answered(answer, took_s)
-        if not self._is_news(answer):
+        if not self._is_news(answer, size_bytes):
             return None
         if isinstance(answer, Ack):
             self.begun[answer.sender] = None
@@ -116,13 +124,16 @@ class Fates:
         self.held.pop(node, None)
         return result
 
-    def _is_news(self, said: Ack | Progress) -> bool:
+    def _is_news(self, said: Ack | Progress, size_bytes: int) -> bool:
         """Say whether we follow, the node was asked and has not answered, and this was not said before."""
         node = said.sender
         is_asked = self._targets is None or node in self._known
         if not self._is_followed or not is_asked or (node in self.answers and node not in self.held):
             return False
         number = said.number if isinstance(said, Progress) else 0
+        self._told_bytes[node, said.id] += size_bytes
+        if self._told_bytes[node, said.id] > MAX_TOLD_BYTES:
+            return False
         last = self._said.get((node, said.id), -1)
         self._said[node, said.id] = max(last, number)
         return number > last

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from mco_client.believing import signer_of, verified
+from mco_client.believing import MAX_UNVERIFIED, signer_of, verified
 from mco_client.connection import LOST, REPLY, Connection
 from mco_client.core import Inbox
 from mco_client.results import Result
@@ -38,6 +38,10 @@ class Receiver:
     Args:
         connection: of this caller; for nothing else.
         token: what is named in ``reply_to``; only one receiver at a time can have it.
+
+    Attributes:
+        unverified: the first answers that were not believed, and why.
+        unverified_more: how many more there were.
     """
 
     def __init__(self, connection: Connection, token: str) -> None:
@@ -46,6 +50,7 @@ class Receiver:
         self._token = check_token(token)
         connection.answer_to(token, self._inbox)
         self.unverified: list[str] = []
+        self.unverified_more = 0
 
     def __enter__(self) -> Receiver:
         try:
@@ -82,7 +87,10 @@ class Receiver:
         try:
             reply = verified(packet, self._connection.security)
         except (SecurityError, MessageError) as e:
-            self.unverified.append(one_line(f"{signer_of(packet)}: {e}"))
+            if len(self.unverified) < MAX_UNVERIFIED:
+                self.unverified.append(one_line(f"{signer_of(packet)}: {e}"))
+            else:
+                self.unverified_more += 1
             return None
         if not isinstance(reply, Reply):
             return None

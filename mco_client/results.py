@@ -84,6 +84,8 @@ class Results(Sequence[Result]):
         untouched: those of ``expected`` who were not asked because the call was stopped before their turn.
         stopped: why it was stopped; empty if it was not.
         left_out: nodes that were found and not chosen, by a limit or because they are in no wave; not ``expected``.
+        late: nodes that answered the discovery after it had ended, and after how many seconds: they match, and were not
+            asked, so there is no verdict about the whole fleet.
         stats: the numbers of the call.
     """
 
@@ -102,6 +104,7 @@ class Results(Sequence[Result]):
     untouched: tuple[str, ...] = ()
     stopped: str = ""
     left_out: tuple[str, ...] = ()
+    late: Mapping[str, float] = field(default_factory=dict)
     stats: Stats | None = field(default=None, compare=False, repr=False)
 
     @overload
@@ -224,6 +227,8 @@ class Results(Sequence[Result]):
         if self.untouched:
             why = f" ({self.stopped})" if self.stopped else ""
             texts.append(f"not asked, {len(self.untouched)} {of}: {listed(self.untouched)}{why}")
+        if overdue := {node: f"{after_s:.1f} s" for node, after_s in self.late.items() if node not in self.absent}:
+            texts.append(f"answered the discovery too late, and not asked: {with_reasons(overdue)}")
         if self.unverified or self.unverified_more:
             texts.append(f"answered, but not believed: {with_reasons(self.unverified, self.unverified_more)}")
         return texts
@@ -246,9 +251,21 @@ def joined(agent: str, action: str, parts: Sequence[Results], **rest: Any) -> Re
 
 
 def with_reasons(unverified: Mapping[str, str], more: int = 0) -> str:
-    """Return who was not believed, and why; the names are as little to be trusted as the answers."""
-    told = ", ".join(f"{one_line(node, 128)} ({one_line(why)})" for node, why in sorted(unverified.items()))
+    """Return who was not believed, and why, equal reasons together; neither names nor reasons are to be trusted."""
+    told = ", ".join(f"{', '.join(nodes)} ({why})" for nodes, why in by_reason(unverified))
     return f"{told}{' and ' if told else ''}{more:,} more" if more else told
+
+
+def by_reason(reasons: Mapping[str, str]) -> list[tuple[list[str], str]]:
+    """Return the nodes that have the same reason, and the reason; fit to be shown.
+
+    >>> by_reason({"web1": "offline", "web2": "silent", "web10": "offline"})
+    [(['web1', 'web10'], 'offline'), (['web2'], 'silent')]
+    """
+    alike: dict[str, list[str]] = {}
+    for node in sorted(reasons, key=natural):
+        alike.setdefault(one_line(reasons[node]), []).append(one_line(node, 128))
+    return [(nodes, why) for why, nodes in alike.items()]
 
 
 def _not_as_asked(wrong: Iterable[Result], values: Mapping[str, object], asked: int) -> list[str]:

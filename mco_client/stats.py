@@ -67,6 +67,7 @@ class Stats:
         self.unverified = dict(results.unverified)
         self.unverified_more = results.unverified_more
         self.absent = dict(results.absent)
+        self.late = dict(results.late)
         self.retried = [result.sender for result in results if result.attempt > 1]
         self.untouched = list(results.untouched)
         self.left_out = list(results.left_out)

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Callable, Iterable
 
 from mco_client.bdd.session import Session
-from mco_client.discovery import Discovered
+from mco_client.core import finish
+from mco_client.discovery import Discovered, Query
 from mco_client.discovery.choice import configured
 from mco_client.results import Results, with_reasons
 from mco_client.rpc import RpcClient
-from mco_client.text import listed
+from mco_client.text import listed, one_line
 from mco_rpc.errors import ConfigError, DiscoveryError, ExpectationFailed, McoError
 from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean
@@ -69,11 +71,13 @@ class Fleet:
             DiscoveryError: there is none, or one answered that cannot be believed.
         """
         options = self.session.options
-        source = configured(self.session.connection)
-        found = source.discover(self.filter, None, options.discovery_timeout_s)
+        query = Query(self.filter, timeout_s=options.discovery_timeout_s, is_kept_open=True)
+        found = finish(configured(self.session.connection).core(query))
         if found.unverified or found.unverified_more:
             disbelieved = with_reasons(found.unverified, found.unverified_more)
             raise DiscoveryError(f"answers to the discovery were not believed: {disbelieved}")
+        if found.warnings:
+            raise DiscoveryError(f"who should be there is not surely known: {'; '.join(map(one_line, found.warnings))}")
         if found.absent:
             raise DiscoveryError(f"expected, and not found: {with_reasons(found.absent)}")
         if not found.nodes:
@@ -100,7 +104,9 @@ class Fleet:
 
     def call(self, agent: str, action: str, /, **inputs: object) -> Results:
         """Ask the nodes to manage; `last` remembers the results."""
-        self.last = self.client(agent).call(action, **inputs)
+        results = self.client(agent).call(action, **inputs)
+        late = self._found.late() if self._found else {}
+        self.last = dataclasses.replace(results, late={n: s for n, s in late.items() if n not in results.expected})
         return self.last
 
     def require_last(self) -> Results:

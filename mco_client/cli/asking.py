@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from mco_client.cli import output
 from mco_client.connection import Connection
 from mco_client.plan import CallOptions
 from mco_client.rpc import RpcClient
@@ -39,12 +40,14 @@ def discover(asking: RpcClient, nodes: list[str] | None) -> None:
     Raises:
         DiscoveryError: there is nobody to ask.
     """
-    if not asking.discover(nodes=nodes, limit=asking.options.discovery_limit):
+    found = asking.discover(nodes=nodes, limit=asking.options.discovery_limit)
+    output.warn_of_doubts(asking.warnings)
+    if not found:
         if asking.stats.unverified:
             asking.require_discovered()
         why = _other_agents(asking)
         if why is None:
-            if asking.filter.identities:
+            if asking.filter.identities or asking.absent:
                 asking.require_discovered()
             why = nobody(asking.connection, asking.filter)
         raise DiscoveryError(why)

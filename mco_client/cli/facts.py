@@ -46,6 +46,7 @@ def facts(
     asking.discover(client, nodes)
     results = client.get_fact(fact=name)
     output.warn_of_strangers(results)
+    output.warn_of_late(results)
     found, missing = _by_value(results)
     if is_json:
         statistics = client.stats.to_dict()

@@ -121,6 +121,7 @@ def explain(
     asking.discover(client, [names.check("node", node) for node in named] if named else None)
     results = client.explain_filter(filter=node_filter.to_json())
     output.warn_of_strangers(results)
+    output.warn_of_late(results)
     found, failed = _verdicts(results)
     return _say(node_filter, found, failed, is_json=is_json)
 
@@ -197,6 +198,7 @@ def _verdicts(results: Results) -> tuple[dict[str, Verdict], dict[str, str]]:
     waited = f"no reply within {results.timeout_s:g} s"
     failed = dict.fromkeys(results.missing, waited) | dict.fromkeys(results.offline, "offline")
     failed |= dict.fromkeys(results.lost, "it went away after it was asked")
+    failed |= results.absent
     failed |= {result.sender: f"{result.status_text}: {result.message}" for result in results.failed}
     failed |= {node: f"its answer was not believed: {why}" for node, why in results.unverified.items()}
     for result in results:

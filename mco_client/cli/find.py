@@ -38,7 +38,8 @@ def find(connection: Connection, node_filter: Filter, is_json: bool, is_verbose:
     else:
         for node in found.nodes:
             output.say(node)
-    output.warn_of_absent(found)
+    output.warn_of_doubts(found.warnings)
+    output.warn_of_absent(found.absent)
     if is_verbose:
         nodes, took_s = output.counted(len(found.nodes)), time.monotonic() - began
         output.warn(f"{nodes} found in {took_s:.2f} s by {found.source}")

@@ -17,9 +17,9 @@ from mco_client.told import Started, Told
 _MAX_LINE = 2000
 
 
-def call(client: RpcClient, action: str, data: dict[str, object], *, is_json: bool) -> Results:
-    """Make a call and print what the nodes say before they answer; with ``-j`` on stderr, for stdout is JSON."""
-    stream = sys.stderr if is_json else sys.stdout
+def call(client: RpcClient, action: str, data: dict[str, object], *, is_for_programs: bool) -> Results:
+    """Make a call and print what the nodes say before they answer; on stderr if a program reads the results."""
+    stream = sys.stderr if is_for_programs else sys.stdout
     for said in client.follow(action, **data):
         if not isinstance(said, Result):
             _say(said, stream)

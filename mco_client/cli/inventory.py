@@ -80,6 +80,7 @@ def _list_collectives(connection: Connection, node_filter: Filter, timeout_s: fl
         for name in told if isinstance(told, list) else ():
             members.setdefault(str(name), []).append(result.sender)
     output.warn_of_strangers(results)
+    output.warn_of_late(results)
     if is_json:
         output.say_json({name: sorted(nodes, key=natural) for name, nodes in sorted(members.items())})
         return exits.of(results)

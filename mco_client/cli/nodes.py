@@ -66,7 +66,7 @@ Exit status:
 )
 @options.as_json
 @options.timeout
-@options.connected()
+@options.connected(is_discovering=False)
 def nodes(
     connection: Connection,
     node_filter: Filter,
@@ -82,7 +82,7 @@ def nodes(
     bad = [row for row in rows if row.is_bad(is_wanted=wanted is not None)]
     shown = bad if is_silent else rows
     if is_json:
-        output.say_json(_as_json(registry, shown))
+        output.say_json(_as_json(registry, shown, wanted is not None))
     elif shown:
         _say(registry, shown, wanted is not None)
     _warn(registry, rows, node_filter, expected_file)
@@ -174,7 +174,7 @@ def _warn(registry: Registry, rows: list[_Row], node_filter: Filter, expected_fi
         )
 
 
-def _as_json(registry: Registry, rows: list[_Row]) -> dict[str, Any]:
+def _as_json(registry: Registry, rows: list[_Row], is_list: bool) -> dict[str, Any]:
     return {
         "registry": registry.identity,
         "now": registry.now,
@@ -187,7 +187,7 @@ def _as_json(registry: Registry, rows: list[_Row]) -> dict[str, Any]:
                 "last_seen": row.known.last_seen if row.known else None,
                 "version": row.known.version if row.known else None,
                 "is_sure": row.known.is_sure if row.known else True,
-                "is_on_list": not row.is_unknown,
+                "is_on_list": not row.is_unknown if is_list else None,
                 "problem": (row.known.problem or None) if row.known else None,
             }
             for row in rows

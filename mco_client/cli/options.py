@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Command = Callable[..., int]
 # The longest time to live that a node grants unless its configuration says otherwise.
 MAX_TIMEOUT_S = 3600.0
+_WITHOUT_OPTIONS = ("broadcast", "registry")
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
@@ -47,12 +48,13 @@ def debug(command: Any) -> Any:
     )(command)
 
 
-def connected(*aliases: str, unless: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def connected(*aliases: str, unless: tuple[str, ...] = (), is_discovering: bool = True) -> Callable[[Command], Command]:
     """Add where to connect to and how long to discover; hand over ``connection``, closed afterwards.
 
     Args:
         aliases: further names of ``--dt``, for commands that do nothing but discover.
         unless: options of the command; if one of them is given, it needs no connection, and ``connection`` is None.
+        is_discovering: whether it looks for nodes, so that the options that say how mean something.
     """
 
     def add(command: Command) -> Command:
@@ -60,10 +62,10 @@ def connected(*aliases: str, unless: tuple[str, ...] = ()) -> Callable[[Command]
         def run(
             config: Path | None,
             collective: str | None,
-            discovery_timeout_s: float | None,
-            discovery: str | None,
-            discovery_options: tuple[str, ...],
             *args: Any,
+            discovery_timeout_s: float | None = None,
+            discovery: str | None = None,
+            discovery_options: tuple[str, ...] = (),
             **rest: Any,
         ) -> int:
             if any(rest[option] for option in unless):
@@ -77,36 +79,16 @@ def connected(*aliases: str, unless: tuple[str, ...] = ()) -> Callable[[Command]
             }
             given = {name: value for name, value in changes.items() if value is not None}
             with click.get_current_context().ensure_object(App).open(config, given) as connection:
+                if discovery_options and connection.settings.discovery in _WITHOUT_OPTIONS:
+                    raise click.UsageError(
+                        f"--do is for the files or the command of a --dm; {connection.settings.discovery} takes none."
+                    )
                 return command(*args, connection=connection, **rest)
 
         return _all(
             run,
             click.option("-T", "--target", "collective", metavar="COLLECTIVE", help="Ask in this collective."),
-            click.option(
-                *aliases,
-                "--dt",
-                "--discovery-timeout",
-                "discovery_timeout_s",
-                type=float,
-                callback=_seconds,
-                metavar="SECONDS",
-                help="Wait so long at most for nodes to be found.",
-            ),
-            click.option(
-                "--dm",
-                "--disc-method",
-                "discovery",
-                metavar="METHOD",
-                help="Who knows the nodes: broadcast, registry, inventory, flatfile, stdin or external.",
-            ),
-            click.option(
-                "--do",
-                "--disc-option",
-                "discovery_options",
-                multiple=True,
-                metavar="OPTION",
-                help="The file, or the command, of the discovery method.",
-            ),
+            *(_discovery(aliases) if is_discovering else ()),
             click.option(
                 "-c",
                 "--config",
@@ -119,6 +101,37 @@ def connected(*aliases: str, unless: tuple[str, ...] = ()) -> Callable[[Command]
         )
 
     return add
+
+
+def _discovery(aliases: tuple[str, ...]) -> tuple[Callable[[Any], Any], ...]:
+    """Return the options that say how nodes are looked for."""
+    return (
+        click.option(
+            *aliases,
+            "--dt",
+            "--discovery-timeout",
+            "discovery_timeout_s",
+            type=float,
+            callback=_seconds,
+            metavar="SECONDS",
+            help="Wait so long at most for nodes to be found.",
+        ),
+        click.option(
+            "--dm",
+            "--disc-method",
+            "discovery",
+            metavar="METHOD",
+            help="Who knows the nodes: broadcast, registry, inventory, flatfile, stdin or external.",
+        ),
+        click.option(
+            "--do",
+            "--disc-option",
+            "discovery_options",
+            multiple=True,
+            metavar="OPTION",
+            help="The file, or the command, of the discovery method.",
+        ),
+    )
 
 
 def _as_ever(command: Any) -> Any:

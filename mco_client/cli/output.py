@@ -10,16 +10,13 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
-from mco_client.results import Result, Results
+from mco_client.results import Result, Results, by_reason
 from mco_client.text import listed, natural, one_line, safe, shown
 from mco_rpc.status import Status
-
-if TYPE_CHECKING:
-    from mco_client.discovery import Discovered
 
 _WIDTH_UNKNOWN = (120, 24)
 MAX_CELL = 60
@@ -115,8 +112,8 @@ def say_failures(results: Results) -> None:
     if results.silent:
         waited = f" within {results.timeout_s:g} s" if results.timeout_s else ""
         say(coloured(f"no reply{waited} from {len(results.silent)} of {of}: ", "red") + listed(results.silent))
-    for node, why in sorted(results.absent.items()):
-        say(coloured(f"{one_line(node)}: expected, and not found: {why}", "red"))
+    for nodes, why in by_reason(results.absent):
+        say(coloured(f"{', '.join(nodes)}: expected, and not found: {why}", "red"))
     if results.lost:
         say(coloured(f"went away after they were asked, {len(results.lost)} of {of}: ", "red") + listed(results.lost))
     if results.offline:
@@ -146,22 +143,29 @@ def warn_of_strangers(results: Results) -> None:
 
 def warn_of_unbelieved(unverified: Mapping[str, str], more: int = 0) -> None:
     """Warn of answers that nobody whom we trust has signed."""
-    for node, why in sorted(unverified.items()):
-        warn(f"the answer of {one_line(node)} was not believed: {one_line(why)}")
+    for nodes, why in by_reason(unverified):
+        warn(f"the answer of {', '.join(nodes)} was not believed: {why}")
     if more:
         warn(f"and {more:,} more answers were not believed")
 
 
-def warn_of_absent(found: Discovered) -> None:
+def warn_of_doubts(doubts: Iterable[str]) -> None:
+    """Warn that whoever named the nodes may not know everybody."""
+    for doubt in doubts:
+        warn(one_line(doubt))
+
+
+def warn_of_absent(absent: Mapping[str, str]) -> None:
     """Warn of nodes that should be there and are not."""
-    for node in sorted(found.absent, key=natural):
-        warn(f"{one_line(node)} was expected, and not found: {one_line(found.absent[node])}")
+    for nodes, why in by_reason(absent):
+        verb = "was" if len(nodes) == 1 else "were"
+        warn(f"{', '.join(nodes)} {verb} expected, and not found: {why}")
 
 
-def warn_of_late(late: Mapping[str, float]) -> None:
-    """Warn of nodes that answered the discovery when it was over, and so were not asked."""
-    for node in sorted(late, key=natural):
+def warn_of_late(results: Results) -> None:
+    """Warn of nodes that answered the discovery when it was over, were not asked, and are not told of as absent."""
+    for node in sorted(results.late.keys() - results.absent.keys(), key=natural):
         warn(
-            f"{one_line(node)} answered the discovery {late[node]:.1f} s after it began, too late, and was not asked; "
-            "wait longer (--dt, discovery_window_s), or name who should be there (--dm)"
+            f"{one_line(node)} answered the discovery {results.late[node]:.1f} s after it began, too late, and was not "
+            "asked; wait longer (--dt, discovery_window_s), or name who should be there (--dm)"
         )

@@ -47,9 +47,9 @@ def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: b
         if not is_json:
             output.say(_line(result))
     found = asking_nodes.value
+    answered = {result.sender for result in results}
     output.warn_of_unbelieved(
-        {node: why for node, why in found.unverified.items() if node not in {result.sender for result in results}},
-        found.unverified_more,
+        {node: why for node, why in found.unverified.items() if node not in answered}, found.unverified_more
     )
     times_s = [result.took_s for result in results]
     if is_json:
@@ -67,7 +67,8 @@ def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: b
         output.say(f"\n{output.counted(len(times_s))} answered: {numbers}")
         if is_graph:
             output.say("\n".join(("", *_graph(times_s))))
-    output.warn_of_absent(found)
+    output.warn_of_doubts(found.warnings)
+    output.warn_of_absent({node: why for node, why in found.absent.items() if node not in answered})
     is_doubted = bool(found.unverified or found.unverified_more)
     if not results and not is_doubted and not found.absent:
         output.warn(asking.nobody(connection, node_filter))

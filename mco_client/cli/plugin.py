@@ -83,6 +83,7 @@ def _list_fleet(connection: Connection, node_filter: Filter, *, is_json: bool) -
     results = client.agent_inventory()
     agents, sources = counted(results, "agents"), counted(sources_on(connection, client.discovered), "sources")
     output.warn_of_strangers(results)
+    output.warn_of_late(results)
     if is_json:
         output.say_json({"agents": agents, "data": sources})
         return exits.of(results)

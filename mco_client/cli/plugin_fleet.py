@@ -27,6 +27,7 @@ def known_of(connection: Connection, agent: str, node_filter: Filter) -> Known:
     """Return what nodes say of an agent, warning if they differ; raise `DiscoveryError` if none says anything."""
     client = asking.client(connection, names.check("agent", agent), node_filter, timeout_s=None, progress=False)
     asking.discover(client, None)
+    output.warn_of_absent(client.absent)
     known = learn(connection, agent, client.discovered, client.schemas, of_user(connection.settings.connector))
     if not known.versions:
         raise DiscoveryError(f"no node gave the schema of agent {agent}: {known.why_nothing}")
@@ -39,6 +40,7 @@ def source_of(connection: Connection, name: str, node_filter: Filter) -> SourceS
     """Return the schema of a data source from the first node that offers it, by name; raise `DiscoveryError`."""
     client = asking.client(connection, "rpcutil", node_filter, timeout_s=None, progress=False)
     asking.discover(client, None)
+    output.warn_of_absent(client.absent)
     results = client.data_sources()
     known: set[str] = set()
     for result in sorted(results, key=lambda result: natural(result.sender)):

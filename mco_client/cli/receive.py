@@ -27,16 +27,17 @@ Examples:
 @click.argument("token")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after so many answers.")
 @options.timeout
-@options.connected()
+@options.connected(is_discovering=False)
 def receive(connection: Connection, token: str, count: int | None, timeout_s: float | None) -> int:
     """Print answers that are sent to TOKEN, one JSON object a line, until none has come for a while.
 
     Whoever receives did not ask, and cannot know who should have answered.
     """
     status, left = exits.NOBODY, count or math.inf
+    timeout_s = timeout_s or connection.settings.timeout_s
     with Receiver(connection, token) as receiver:
         output.warn(f"listening; ask with --reply-to {token}")
-        for received in receiver.receive(timeout_s or connection.settings.timeout_s):
+        for received in receiver.receive(timeout_s):
             result = received.result
             told = {"request": received.request_id, "agent": received.agent, "action": received.action}
             output.say(safe(json.dumps({**told, **output.result_dicts([result])[0]})))
@@ -45,7 +46,12 @@ def receive(connection: Connection, token: str, count: int | None, timeout_s: fl
             left -= 1
             if not left:
                 break
+        if count and left and status != exits.NOBODY:
+            output.warn(f"{count - left} of {output.counted(count, 'answer')} came; none more within {timeout_s:g} s")
+            status = exits.FAILED
         for why in receiver.unverified:
             output.warn(f"an answer was not believed: {one_line(why)}")
             status = exits.FAILED
+        if receiver.unverified_more:
+            output.warn(f"{receiver.unverified_more:,} more answers were not believed")
     return status

@@ -15,6 +15,7 @@ from mco_rpc.schema import ActionSchema, Output
 _MAX_LINE = 2000
 # Lines of one node; one that says more shall not push away what the others say.
 _MAX_LINES = 200
+_MAX_UNDECLARED = 100  # outputs that no schema declares
 _MAX_VALUES = 50  # of a summary
 _MAX_SUMMARY = 100  # characters of one on a single line
 
@@ -75,8 +76,11 @@ def _labels(good: list[Result], schema: ActionSchema | None) -> dict[str, str]:
     """Return output -> heading, in the schema's order, then what no schema declares."""
     declared: Mapping[str, Output] = schema.outputs if schema else {}
     labels = {name: one_line(output_.display_as or name) for name, output_ in declared.items()}
+    most = len(labels) + _MAX_UNDECLARED
     for result in good:
         for name in result.data:
+            if len(labels) >= most:  # one node shall not fill the rows of all
+                return labels
             labels.setdefault(name, one_line(name))
     return labels
 
@@ -107,6 +111,8 @@ def _blocks(good: list[Result], labels: Mapping[str, str], *, is_verbose: bool) 
                 lines += [f"    {label}:", *(f"        {_cut(line)}" for line in texts)]
             else:
                 lines.append(f"    {label:>{width}}: {one_line(text, _MAX_LINE)}")
+        if hidden := len(result.data.keys() - labels.keys()):
+            lines.append(f"    ... {hidden:,} more outputs; -j prints all")
         if (more := len(lines) - _MAX_LINES) > 0:
             lines[_MAX_LINES:] = [f"    ... {more:,} more lines; -j prints all"]
         blocks.append("\n".join(lines))

@@ -94,6 +94,18 @@ def rpc(
 ) -> int:
     """Ask nodes for an ACTION of an AGENT, with inputs as KEY=VALUE."""
     texts = inputs.words(words)
+    if is_senders and is_json:
+        raise click.UsageError("--senders prints names and -j everything; give one of them.")
+    if is_sent_only or reply_to is not None:
+        _refuse_what_waits(
+            how,
+            is_waiting={
+                "--follow": follow,
+                "--cancel-on-interrupt": cancel_on_interrupt,
+                "--senders": is_senders,
+                "--display": display is not None,
+            },
+        )
     client = asking.client(
         connection, names.check("agent", agent), node_filter, timeout_s=timeout_s, progress=progress, how=how
     )
@@ -101,14 +113,19 @@ def rpc(
     if not is_json:
         output.prepare_table()
     asking.discover(client, nodes)
-    is_consent_needed = nodes is None and not node_filter and not is_sure
+    is_consent_needed = nodes is None and not node_filter and not is_sure and not how.noop
     # Whoever is the first to answer must not decide whether a change counts as one.
     is_first_enough = not is_consent_needed and not connection.settings.max_changed_nodes
     known = _known(client, is_verbose=is_verbose, is_first_enough=is_first_enough)
     data: dict[str, Any] = inputs.checked_by_all(known, action, texts) if known.versions else {**texts}
     if is_consent_needed and not known.is_harmless(action):
         _require_consent(client, action, known)
-    if not known.is_harmless(action) and how.max_nodes is None and connection.settings.max_changed_nodes:
+    if (
+        not known.is_harmless(action)
+        and how.max_nodes is None
+        and not how.noop
+        and connection.settings.max_changed_nodes
+    ):
         client.options = how.replaced(max_nodes=connection.settings.max_changed_nodes)
     schema = known.action(action)
     if timeout_s is None and schema is not None:
@@ -116,12 +133,22 @@ def rpc(
     if is_sent_only or reply_to is not None:
         return _send(client, action, data, reply_to, is_json=is_json)
     try:
-        results = following.call(client, action, data, is_json=is_json) if follow else client.call(action, **data)
+        results = (
+            following.call(client, action, data, is_for_programs=is_json or is_senders)
+            if follow
+            else client.call(action, **data)
+        )
     except (BrokerError, KeyboardInterrupt) as e:
-        if client.last_results is not None:
-            _say_cut_off(client, client.last_results, known, e, shown, is_cancelled=cancel_on_interrupt)
-        raise
+        if client.last_results is None:
+            raise
+        _say_cut_off(client, client.last_results, known, e, shown, is_cancelled=cancel_on_interrupt)
+        if isinstance(e, KeyboardInterrupt):
+            raise
+        output.warn(str(e))
+        return exits.of(client.last_results)
     _say(client, results, known, shown)
+    if how.noop and not is_json and not is_senders:
+        output.say("noop: nothing was changed")
     return exits.of(results)
 
 
@@ -135,14 +162,25 @@ class _Shown:
     is_senders: bool
 
 
+def _refuse_what_waits(how: CallOptions, *, is_waiting: dict[str, bool]) -> None:
+    """Refuse options of which nothing can come where no answer is waited for."""
+    parts = {"--batch": how.batch_size, "--waves": how.waves, "--abort-on": how.abort_on, "--retries": how.retries}
+    for option, is_given in (parts | is_waiting).items():
+        if is_given:
+            raise click.UsageError(f"{option} needs answers, and with --nr or --reply-to nobody waits for any here.")
+
+
 def _send(client: RpcClient, action: str, data: dict[str, Any], reply_to: str | None, *, is_json: bool) -> int:
     ids = client.send(action, reply_to=reply_to, **data)
+    output.warn_of_unbelieved(client.stats.unverified, client.stats.unverified_more)
+    output.warn_of_absent(client.absent)
     if is_json:
         output.say_json({"requests": list(ids)})
     else:
         for request_id in ids:
             output.say(request_id)
-    return exits.OK
+    is_everybody = not (client.absent or client.stats.unverified or client.stats.unverified_more)
+    return exits.OK if is_everybody else exits.FAILED
 
 
 def _known(client: RpcClient, *, is_verbose: bool, is_first_enough: bool) -> Known:
@@ -179,7 +217,7 @@ def _say(client: RpcClient, results: Results, known: Known, shown: _Shown) -> No
         output.warn(deviation.text)
     for failure in failures:
         output.warn(one_line(f"{failure.function}({failure.output}) could not be made: {failure.reason}"))
-    output.warn_of_late(client.stats.late)
+    output.warn_of_late(results)
     if shown.is_json:
         output.say_json(
             {
@@ -230,11 +268,14 @@ def _require_consent(client: RpcClient, action: str, known: Known) -> None:
     where = f"{client.agent}#{action}"
     what = f"{where} {_what_it_does(action, known)}"
     nodes = client.discovered
-    everybody = f"all {len(nodes)} nodes" if len(nodes) > 1 else f"{nodes[0]}, the only node there is"
+    if client.options.limit is not None:
+        everybody = f"{output.counted(len(client.options.chosen(nodes)))}, whichever the limit leaves"
+    else:
+        everybody = f"all {len(nodes)} nodes" if len(nodes) > 1 else f"{nodes[0]}, the only node there is"
     if not sys.stdin.isatty():
         raise ConfigError(
             f"{what}, and no filter says which: refused to ask {everybody}. "
-            "Give a filter (-I -C -F -A -W) or, if you mean everybody, --yes"
+            "Give a filter (-I -C -F -A -W -S) or, if you mean everybody, --yes"
         )
     click.echo(f"{what}. Really on {everybody}? [y/N] ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -23,18 +23,46 @@ def spread(command: Command) -> Command:
         given = {name: value for name in _NAMES if (value := rest.pop(name)) is not None}
         if one and "limit" in given:
             raise click.UsageError("-1 is --limit 1; it cannot be combined with another limit.")
-        return command(*args, how=_made(given | ({"limit": 1} if one else {}), waves, noop=noop), **rest)
+        given |= {"limit": 1} if one else {}
+        _check(given, has_waves=waves is not None)
+        return command(*args, how=_made(given, waves, noop=noop), **rest)
 
     for decorator in reversed(_OPTIONS):
         run = decorator(run)
     return run
 
 
+def _check(given: dict[str, Any], *, has_waves: bool) -> None:
+    """Refuse an option that would do nothing without another one: whoever gives it believes that it does."""
+    for name, (option, needed, others) in _USELESS_WITHOUT.items():
+        if name in given and not any(other in given for other in others) and not (has_waves and "waves" in others):
+            raise click.UsageError(f"{option} does nothing without {needed}.")
+    if "limit_seed" in given and given.get("limit_method") != "random":
+        raise click.UsageError("--limit-seed does nothing without --limit-method random.")
+
+
 def _made(given: dict[str, Any], waves: str | None, *, noop: bool) -> CallOptions:
     from mco_client.plan import CallOptions
 
     parts = [wave.strip() for wave in waves.split(",")] if waves is not None else []
-    return CallOptions(**given, waves=parts, noop=noop)
+    how = CallOptions(**given, waves=parts, noop=noop)
+    _check_growing(how)
+    return how
+
+
+def _check_growing(how: CallOptions) -> None:
+    """Refuse a wave that asks nobody, however many nodes there are: it is a typing error."""
+    from mco_client.plan import Share
+
+    most = {True: 0.0, False: 0.0}
+    for wave in map(Share.of, how.waves):
+        if wave.value <= most[wave.is_percent]:
+            before = Share(most[wave.is_percent], wave.is_percent)
+            raise click.UsageError(
+                "--waves: each says up to how many are asked: expected more than "
+                f"{before if before.value else 0}, got {wave}."
+            )
+        most[wave.is_percent] = wave.value
 
 
 _NAMES = (
@@ -49,6 +77,15 @@ _NAMES = (
     "retry_sleep_s",
     "max_nodes",
 )
+# Name -> the option, what it needs, and the names of that.
+_USELESS_WITHOUT = {
+    "limit_method": ("--limit-method", "--limit or -1", ("limit",)),
+    "limit_seed": ("--limit-seed", "--limit or -1", ("limit",)),
+    "batch_sleep_s": ("--batch-sleep", "--batch", ("batch_size",)),
+    "wave_sleep_s": ("--wave-sleep", "--waves", ("waves",)),
+    "abort_on": ("--abort-on", "--batch or --waves: everybody is asked at once", ("batch_size", "waves")),
+    "retry_sleep_s": ("--retry-sleep", "--retries", ("retries",)),
+}
 _OPTIONS = (
     click.option("-1", "--one", "one", is_flag=True, help="Ask one of the nodes only."),
     click.option("--limit", "--limit-nodes", "--ln", "limit", metavar="N|N%", help="Ask so many of the nodes only."),

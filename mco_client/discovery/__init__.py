@@ -51,6 +51,7 @@ class Discovered:
         absent: nodes that should be there and are not known to be, and why; the same holds.
         schemas: digests of the agent's schema by node, as far as the nodes said.
         source: who knew them.
+        warnings: why whoever knew them may not know everybody.
         asking: the question itself, if it is kept open for late answers.
     """
 
@@ -60,6 +61,7 @@ class Discovered:
     unverified_more: int = 0
     schemas: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    warnings: tuple[str, ...] = ()
     asking: Call | None = field(default=None, compare=False, repr=False)
 
     def late(self) -> dict[str, float]:

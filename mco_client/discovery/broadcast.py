@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
 from mco_client.call import Call
@@ -25,7 +27,7 @@ class BroadcastDiscovery(Discovery):
     def core(self, query: Query) -> Core[Discovered]:
         """Return who answers before ``discovery_window_s`` passes without a new answer, or the timeout in all.
 
-        With nodes that are named it is over when they have answered, and one that does not is named.
+        With nothing but nodes that are named it is over when they have answered; one that does not is named, always.
         """
         named = named_in(query.filter)
         if named is not None:
@@ -45,19 +47,38 @@ class BroadcastDiscovery(Discovery):
         )
         yield from call.core()
         found = call.results()
-        is_enough = query.limit is not None and len(found) >= query.limit
+        good = [result for result in found if result.is_ok]
+        is_enough = query.limit is not None and len(good) >= query.limit
         if is_enough:  # whoever answers now is not late
             call.close()
-        good = [result for result in found if result.is_ok]
-        refused = {result.sender: f"{result.status_text}: {result.message}" for result in found.failed}
-        return Discovered(
+        all_found = Discovered(
             tuple(sorted((result.sender for result in good), key=natural)[: query.limit]),
-            {**found.unverified, **refused},
-            unverified_more=found.unverified_more,
-            schemas={result.sender: str(result.data.get("schema") or "") for result in good},
-            source="broadcast",
+            found.unverified,
+            {result.sender: f"{result.status_text}: {result.message}" for result in found.failed},
+            found.unverified_more,
+            {result.sender: str(result.data.get("schema") or "") for result in good},
+            "broadcast",
             asking=call if query.is_kept_open and not is_enough else None,
         )
+        return all_found if is_enough else (yield from self._with_named(all_found, query))
+
+    def _with_named(self, found: Discovered, query: Query) -> Core[Discovered]:
+        """Ask nodes that the filter names beside an expression, and that were not heard: a broadcast misses nobody."""
+        heard = {*found.nodes, *found.unverified, *found.absent}
+        named = [name for name in query.filter.identities if not name.startswith("/") and name not in heard]
+        if not named:
+            return found
+        rest = msgspec.structs.replace(query.filter, identities=())
+        asked = dataclasses.replace(query, limit=None, is_kept_open=False)
+        more = yield from ask_known(self._connection, sorted(set(named), key=natural), rest, asked, "the filter")
+        return dataclasses.replace(
+            found,
+            nodes=tuple(sorted({*found.nodes, *more.nodes}, key=natural)),
+            unverified={**found.unverified, **more.unverified},
+            absent={**found.absent, **more.absent},
+            unverified_more=found.unverified_more + more.unverified_more,
+            schemas={**found.schemas, **more.schemas},
+        ).limited(query.limit)
 
 
 def named_in(node_filter: Filter) -> tuple[str, ...] | None:

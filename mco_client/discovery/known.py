@@ -74,7 +74,7 @@ def ask_known(
         results.unverified_more,
         {node: _schema(result) for node, result in matching.items()},
         source,
-        call if query.is_kept_open else None,
+        asking=call if query.is_kept_open else None,
     )
 
 

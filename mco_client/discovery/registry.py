@@ -107,7 +107,7 @@ class RegistryDiscovery(Discovery):
             set(stopped).intersection(query.filter.identities), f"{source} says that it was stopped"
         )
         schemas = {node.identity: node.schema for node in there if node.schema}
-        found = Discovered(tuple(sure), absent=absent, schemas=schemas, source=source)
+        found = Discovered(tuple(sure), absent=absent, schemas=schemas, source=source, warnings=registry.warnings)
         if unsure := [node.identity for node in there if query.must_answer or not node.is_sure]:
             asked_for = msgspec.structs.replace(query.filter, identities=())
             more = yield from ask_known(self._connection, unsure, asked_for, query, source)
@@ -116,6 +116,7 @@ class RegistryDiscovery(Discovery):
                 nodes=tuple(sorted((*sure, *more.nodes), key=natural)),
                 absent={**absent, **more.absent},
                 schemas={**schemas, **more.schemas},
+                warnings=registry.warnings,
             )
         return found.limited(query.limit)
 
@@ -185,6 +186,8 @@ def _page(identity: str, results: Results, collective: str) -> _Page:
 def _check(identity: str, page: _Page, after: str) -> None:
     """Raise unless a page goes on where the one before ended: nobody shall make us ask for ever."""
     nonsense = f"registry {identity!r}: its answer makes no sense"
+    if len(page.nodes) > PAGE:
+        raise DiscoveryError(f"{nonsense}: a page of {len(page.nodes):,} nodes, and {PAGE:,} were asked for")
     for node in page.nodes:
         if not names.is_name(node.identity) or node.identity <= after:
             raise DiscoveryError(f"{nonsense}: {one_line(node.identity, 130)!r} comes after {after!r}")

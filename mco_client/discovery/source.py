@@ -170,7 +170,7 @@ def _checked(kind: str, name: str, where: str) -> str:
 def _files(kind: str, options: Sequence[str]) -> tuple[Path, ...]:
     files = [option.strip() for option in options if option.strip()]
     if not files:
-        raise ConfigError(f"discovery {kind} needs a file: name it in discovery_options")
+        raise ConfigError(f"discovery {kind} needs a file: name it in discovery_options, or with --do")
     try:
         return tuple(Path(file).expanduser() for file in dict.fromkeys(files))
     except RuntimeError as e:

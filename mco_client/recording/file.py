@@ -28,6 +28,9 @@ from mco_rpc import __version__
 from mco_rpc.errors import RecordingError
 
 _TAIL_BYTES = 64 * 1024
+# To write a line takes far less than a millisecond, so whoever holds the lock for longer has been stopped.
+MAX_WAIT_S = 5.0
+_LOOK_AGAIN_S = 0.01
 # As every line of these kinds begins that we write.
 _ASKED, _CAME = b'{"kind":"asked', b'{"kind":"came"'
 
@@ -59,7 +62,7 @@ class RecordingFile:
         """Add a line.
 
         Raises:
-            RecordingError: it cannot be written; the file is as it was.
+            RecordingError: it cannot be written, or somebody else does not let go of it; the file is as it was.
         """
         with self._alone():
             self._append(entry)
@@ -77,13 +80,32 @@ class RecordingFile:
             if self._fd < 0:
                 raise RecordingError(f"recording {self.path} is closed")
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                self._take_lock()
                 try:
                     yield
                 finally:
                     fcntl.flock(self._fd, fcntl.LOCK_UN)
             except OSError as e:
                 raise RecordingError(f"recording {self.path} cannot be written: {e.strerror}") from e
+
+    def _take_lock(self) -> None:
+        until = time.monotonic() + MAX_WAIT_S
+        while not self._is_locked():
+            if time.monotonic() >= until:
+                raise RecordingError(
+                    f"recording {self.path} is held by another process, and was not let go of within {MAX_WAIT_S:g} s: "
+                    "an mco that was stopped (Ctrl-Z), or a command such as flock; `lslocks` names it; let it go on, "
+                    "end it, or record to another file"
+                )
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _is_locked(self) -> bool:
+        """Take the lock if nobody else holds it; say whether it is ours."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _append(self, entry: Entry) -> None:
         line = msgspec.json.encode(entry) + b"\n"

@@ -177,13 +177,17 @@ class RecordingConnector:
         return Came(id=packet.correlation_id, after_s=after_s, signer=signer, principal=principal, message=body)
 
     def _note(self, entry: Entry) -> None:
-        """Write an entry; what cannot be written keeps nobody from its answer, but from asking more."""
+        """Write an entry; what cannot be written keeps nobody from its answer, but from asking more.
+
+        The first failure is the last attempt: it may have taken seconds, and each answer would wait as long.
+        """
+        if self._failure is not None:
+            return
         try:
             self._file.write(entry)
         except RecordingError as e:
-            if self._failure is None:
-                self._failure = e
-                _log.error("the recording is not complete: %s", one_line(e))
+            self._failure = e
+            _log.error("the recording is not complete: %s", one_line(e))
 
 
 def _since(began: float) -> float:

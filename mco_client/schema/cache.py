@@ -127,8 +127,13 @@ def _write(file: Path, body: bytes) -> None:
 
 
 def _prune(folder: Path) -> None:
-    """Keep the newest files."""
-    files = list(folder.iterdir())
-    if len(files) > MAX_FILES:
-        for file in sorted(files, key=lambda file: file.lstat().st_mtime)[: len(files) - MAX_FILES]:
+    """Keep the newest files; a folder is somebody else's, and what is gone another process removed."""
+    aged = []
+    for file in folder.iterdir():
+        with contextlib.suppress(OSError):
+            found = file.lstat()
+            if not stat.S_ISDIR(found.st_mode):
+                aged.append((found.st_mtime, file))
+    for _, file in sorted(aged)[:-MAX_FILES]:
+        with contextlib.suppress(OSError):
             file.unlink()

@@ -126,14 +126,17 @@ def learn(
             awaited, because a single one may lie.
     """
     claims: dict[str, list[str]] = {}
+    unknown: dict[str, str] = {}
     for node in sorted(nodes, key=natural):
         if is_digest(digests.get(node)):
             claims.setdefault(digests[node], []).append(node)
+        else:
+            unknown[node] = "it does not say which schema it has"
     if not claims:
         return _sampled(connection, agent, nodes, cache, is_first_enough=is_first_enough)
     by_size = sorted(claims, key=lambda digest: (-len(claims[digest]), digest))
     reasons = _fetched(connection, agent, {digest: claims[digest] for digest in by_size[:MAX_VERSIONS]}, cache)
-    versions, unknown = [], {}
+    versions = []
     for digest in by_size:
         schema = cache.get(digest)
         if schema is not None and schema.name == agent:

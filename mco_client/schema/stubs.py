@@ -68,6 +68,8 @@ _INSTANCE = frozenset(
 )
 # What the code of a method, and its annotations, mean by these names.
 _BUILTINS = frozenset(("str", "bool", "int", "float", "list", "dict"))
+# What the body of a class means by these.
+_IN_CLASS = _BUILTINS | {"Any", "Literal", "Result", "Results", "cast", "staticmethod"}
 
 
 def module(schemas: Iterable[AgentSchema]) -> str:
@@ -97,7 +99,7 @@ class _Names:
 
 def _client(schema: AgentSchema, names: _Names) -> Iterator[str]:
     stem = _camel(schema.name)
-    methods = _Names({*dir(RpcClient), *_INSTANCE, *_BUILTINS})
+    methods = _Names({*dir(RpcClient), *_INSTANCE, *_IN_CLASS})
     made = []
     for name, action in sorted(schema.actions.items()):
         method = methods.of(name)

@@ -120,9 +120,11 @@ class TestTargets:
         self, fleet: Fleet, nodes: MemoryFleet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Given a node that refuses what is, by its clock, from tomorrow
-        guard = nodes.nodes["dev2"]._dispatcher._guard
+        guard = nodes.nodes["dev2"]._dispatcher._ladder._guard
         monkeypatch.setattr(guard, "_clock", lambda: time.time() - 86400)
-        with pytest.raises(DiscoveryError, match=r"not believed: dev2 \(expired: clock skew: .* set both clocks"):
+        with pytest.raises(
+            DiscoveryError, match=r"expected, and not found: dev2 \(expired: clock skew: .* set both clocks"
+        ):
             fleet.discover()
 
     def test_a_node_without_the_agent_is_not_passed_over(self, fleet: Fleet, nodes: MemoryFleet) -> None:

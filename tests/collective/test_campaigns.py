@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from mco_client.bdd.fleet import Fleet
+from mco_client.bdd.session import Options, Session
 from mco_client.cli.main import main
 from mco_client.connection import Connection
-from mco_client.core import Core
+from mco_client.core import Core, Pause
 from mco_client.discovery import Discovered, Discovery, Query
 from mco_client.rpc import RpcClient
 from mco_rpc.errors import ConfigError, DiscoveryError, ExpectationFailed, TooManyNodes
@@ -318,3 +320,40 @@ class TestOptions:
             client.discover(nodes=[])
             with pytest.raises(DiscoveryError, match="no node with agent rpcutil"):
                 client.ping()
+
+
+class TestWhoIsNotThere:
+    def test_one_who_was_not_found_counts_as_failed_where_too_many_failures_end_the_call(self, world: World) -> None:
+        # Given two nodes that are there, and one that is named and is not
+        client = RpcClient("rpcutil", world.connection())
+        for name in ("web1", "web2", "gone"):
+            client.identity_filter(name)
+        # When no failure is allowed, then the second wave is not begun
+        results = client.using(waves=("1", "100%"), abort_on=0).ping()
+        assert (results.untouched, list(results.absent)) == (("web2",), ["gone"])
+        assert results.stopped == "stopped: 1 of 2 failed or kept silent, more than the 0 allowed"
+
+    def test_one_that_refuses_is_not_the_one_that_is_enough(self, world: World) -> None:
+        # Given a node that is the first to answer a discovery, and refuses it
+        world.scripted("web1", lambda node, request: node.reply(request, status=int(Status.ABORTED), message="busy"))
+        client = RpcClient("worker", world.connection())
+        # Then another one is found
+        (found,) = client.discover(limit=1)
+        assert found != "web1"
+
+    def test_who_does_not_surely_know_everybody_says_so(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Doubtful(Discovery):
+            def core(self, query: Query) -> Core[Discovered]:
+                yield Pause(0)
+                return Discovered(("web1",), warnings=("the disk is full",))
+
+        client = RpcClient("worker", world.connection(), discovery=Doubtful())
+        assert client.discover() == ["web1"]
+        assert client.warnings == ("the disk is full",)
+        # And a feature does not begin with half a fleet
+        monkeypatch.setattr("mco_client.bdd.fleet.configured", lambda connection: Doubtful())
+        with (
+            Session(Options(), world.connection()) as session,
+            pytest.raises(DiscoveryError, match="not surely known: the disk is full"),
+        ):
+            Fleet(session).discover()

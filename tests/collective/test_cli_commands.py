@@ -409,7 +409,7 @@ def test_a_change_of_everybody_is_refused_where_nobody_can_be_asked(mco: Mco, ch
         1,
         "",
         "mco: moody#change changes nodes, and no filter says which: refused to ask all 4 nodes. "
-        "Give a filter (-I -C -F -A -W) or, if you mean everybody, --yes\n",
+        "Give a filter (-I -C -F -A -W -S) or, if you mean everybody, --yes\n",
     )
     assert changed() == []
 

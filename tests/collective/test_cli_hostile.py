@@ -317,11 +317,11 @@ def test_who_was_not_asked_is_named_and_not_counted(
 
 def test_a_silent_node_is_named(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
     scripted(lambda request: {} if request.agent == "discovery" else None)
-    ran = mco("rpc rpcutil collective_info -t 1 --dt 1")
+    ran = mco("rpc rpcutil collective_info -t 1 --dt 1 --yes")
     assert ran.status == 2
     assert "\nno reply within 1 s from 1 of 2: evil\n" in ran.out
     assert "Finished processing 1 / 2 hosts" in ran.out
-    assert json.loads(mco("rpc rpcutil ping -t 1 --dt 1 -j").out)["statistics"]["noresponsefrom"] == ["evil"]
+    assert json.loads(mco("rpc rpcutil ping -t 1 --dt 1 -j --yes").out)["statistics"]["noresponsefrom"] == ["evil"]
 
 
 def test_a_silent_node_has_no_inventory(mco: Mco, scripted: Callable[[Answer], Scripted]) -> None:
@@ -473,7 +473,7 @@ def test_an_interruption_shows_what_came_and_names_the_rest(
     ran = mco("rpc rpcutil collective_info -I good -I evil")
     assert ran.status == 130
     assert "no reply from 1 of 2: evil" in ran.out
-    assert ran.err == (
+    assert ran.err.endswith(
         "mco: rpcutil#collective_info: interrupted: 1 of 2 had answered; what became of it is unknown on evil\n"
     )
 
@@ -492,7 +492,7 @@ def test_a_broker_that_goes_away_in_the_middle_is_an_error(
 
     scripted(answer)
     ran = mco("rpc toy play --nodes -", stdin="evil\n")
-    assert (ran.status, ran.out) == (1, "")
+    assert (ran.status, ran.out) == (3, "")
     assert ran.err.startswith(
         "mco: toy#play: the connection was lost while replies were awaited (0 of 1 had answered; "
         "what became of it is unknown on "

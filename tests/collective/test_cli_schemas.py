@@ -140,10 +140,12 @@ def test_a_schema_is_asked_for_once(toys: Toys) -> None:
     assert toys.asked("schema_of") == first
 
 
-def test_a_recorded_run_asks_for_all_that_its_replay_needs(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_run_asks_for_all_that_its_replay_needs(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     toys.start(web1=FIRST)
     toys.mco("rpc toy play")
-    monkeypatch.setenv("MCO_RECORD", "fleet.rec")
+    monkeypatch.setenv("MCO_RECORD", str(tmp_path / "fleet.rec"))
     toys.mco("rpc toy play")
     assert toys.asked("schema_of") == ["web1", "web1"]
 
@@ -279,9 +281,10 @@ def test_who_gives_another_schema_than_it_claims_is_not_believed(toys: Toys) -> 
     assert "wind" not in [request.action for request in node.requests]
 
 
-def test_a_schema_that_is_claimed_and_not_given_makes_nothing_harmless(toys: Toys) -> None:
+@pytest.mark.parametrize("claim", ["0123456789abcdef" * 2, "0123456789abcdef", ""])
+def test_a_schema_that_is_claimed_and_not_given_makes_nothing_harmless(claim: str, toys: Toys) -> None:
     toys.start("evil", web1={**FIRST, "mutating": False})
-    node = toys.script("evil", answer_with("0123456789abcdef", None))
+    node = toys.script("evil", answer_with(claim, None) if claim else lambda _: {"data": {"matches": True}})
     ran = toys.mco("rpc toy wind")
     assert ran.status == 1
     assert "mco: the inputs are not checked for 1 node, whose schema of agent toy could not be had: evil (" in ran.err
@@ -301,8 +304,9 @@ def test_a_schema_of_another_agent_is_no_answer(toys: Toys) -> None:
 def test_a_claim_that_is_no_digest_is_none(claim: Any, toys: Toys) -> None:
     toys.start("evil", web1=FIRST)
     toys.script("evil", answer_with(claim, None) if isinstance(claim, str) else lambda _: {"data": {"schema": claim}})
-    ran = toys.mco("rpc toy play -t 5")
+    ran = toys.mco("rpc toy play -t 5 --yes")
     assert "this is a fault in mco" not in ran.err
+    assert "evil (it does not say which schema it has)" in ran.err
     assert ran.status == 0
 
 
@@ -316,7 +320,7 @@ def test_more_versions_than_a_fleet_can_have_are_not_asked_for(toys: Toys, monke
         return answers(connection, agent, nodes)
 
     monkeypatch.setattr(schemas, "_answers", noted)
-    evil = {f"evil{number}": f"{number // 5:016x}" for number in range(500)}
+    evil = {f"evil{number}": f"{number // 5:032x}" for number in range(500)}
     digests = {**evil, "web1": toys.fleet.nodes["web1"].agents()["toy"].digest}
     known = learn(toys.fleet.connection(), "toy", list(digests), digests, SchemaCache())
     assert len(asked) == MAX_VERSIONS * ASKED_FOR_SCHEMA

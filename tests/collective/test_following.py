@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mco_client import fates
 from mco_client.results import Result
 from mco_client.rpc import RpcClient
 from mco_client.told import Started, Told
@@ -295,3 +296,20 @@ class TestOfSilentNodes:
         pauses(monkeypatch, late)
         client = world.client("web1", timeout_s=SHORT_S, retries=1)
         assert [type(item) for item in client.follow("talk", count=1)] == [Started, Told, Result]
+
+
+def test_a_node_that_tells_more_than_any_honest_one_is_no_longer_listened_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given room for two messages, and a node that tells five
+    monkeypatch.setattr(fates, "MAX_TOLD_BYTES", 2 * 700)
+
+    def tell(node: Scripted, request: Any) -> None:
+        for number in range(1, 6):
+            node.tell(request, number=number, text="x" * 400)
+        node.reply(request)
+
+    world.scripted("web2", tell)
+    said = list(world.client("web2").follow("ping"))
+    # Then two are heard, and its answer
+    assert [type(item).__name__ for item in said] == ["Told", "Told", "Result"]

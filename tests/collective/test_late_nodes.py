@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from mco_client.bdd.fleet import Fleet
+from mco_client.bdd.session import Options, Session
 from mco_client.core import finish
 from mco_client.discovery import Discovered, Query
 from mco_client.discovery.broadcast import BroadcastDiscovery
@@ -55,8 +57,10 @@ class TestBroadcast:
         assert client.discover() == ["web1", "web2"]
         came(client, late.answer)
         # When the others are asked
-        results = client.ping().require_ok()
-        # Then the late one was not asked, and that is known
+        results = client.ping()
+        # Then the late one was not asked, that is known, and it is no pass for the fleet
+        with pytest.raises(ExpectationFailed, match=r"answered the discovery too late, and not asked: late \(\d"):
+            results.require_ok()
         assert [r.action for r in late.node.requests] == ["ping"]
         assert results.expected == ("web1", "web2")
         assert list(client.stats.late) == ["late"]
@@ -248,3 +252,19 @@ def spin_late(client: RpcClient) -> None:
     asking = client._found.asking
     assert asking is not None
     spin(lambda: asking._inbox._arrivals.qsize() > 0)
+
+
+class TestFeature:
+    def test_who_answers_a_feature_s_discovery_too_late_keeps_its_steps_from_passing(self, world: World) -> None:
+        # Given a feature that found two nodes, and a third that answers afterwards
+        late = Late(world)
+        with Session(Options(discovery_timeout_s=LONG_S), world.connection()) as session:
+            fleet = Fleet(session)
+            assert fleet.discover() == ("web1", "web2")
+            late.answer()
+            asking = fleet._found.asking if fleet._found else None
+            assert asking is not None
+            spin(lambda: asking._inbox._arrivals.qsize() > 0)
+            # Then what the two say is no verdict about all
+            with pytest.raises(ExpectationFailed, match="answered the discovery too late, and not asked: late "):
+                fleet.call("rpcutil", "ping").require_ok()

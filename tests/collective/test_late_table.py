@@ -45,7 +45,7 @@ WINDOW_S, SHORT_S, LATE_S, LONG_S = 0.15, 0.25, 0.4, 20.0
 WAIT_S = 20.0
 
 FOUND, NAMED, WARNED, LISTED, UNSEEN, NOT_SO = "found", "named", "warned of", "listed", "not seen", "-"
-STATUS = {FOUND: 0, LISTED: 0, UNSEEN: 0, WARNED: 0, NAMED: 2}
+STATUS = {FOUND: 0, LISTED: 0, UNSEEN: 0, WARNED: 2, NAMED: 2}
 COMMANDS = ("find", "ping", "rpc", "feature")
 
 # How a silent node that somebody knows is told of before the call, on both streams.

@@ -215,8 +215,8 @@ class TestDiscovery:
         found = BroadcastDiscovery(fleet.connection()).discover(Filter(classes=("/[/",)), None, LONG_S)
         # Then every node says so, and none is taken for one that does not match
         assert found.nodes == ()
-        assert sorted(found.unverified) == sorted(EVERYBODY)
-        assert all(why.startswith("invalid data: filter: ") for why in found.unverified.values())
+        assert sorted(found.absent) == sorted(EVERYBODY)
+        assert all(why.startswith("invalid data: filter: ") for why in found.absent.values())
 
 
 class TestCall:

@@ -288,7 +288,7 @@ class TestBelief:
         # Given a node that is there, and says no
         world.node(lambda node, request: [node.reply(request, status=int(Status.ABORTED), message="busy")])
         found = BroadcastDiscovery(world.connection).discover(Filter(), None, LONG_S)
-        assert (found.nodes, found.unverified) == (("good",), {"odd": "aborted: busy"})
+        assert (found.nodes, found.absent, found.unverified) == (("good",), {"odd": "aborted: busy"}, {})
 
     def test_a_node_that_answers_in_the_place_of_one_that_was_named_is_not_taken_for_it(self, world: World) -> None:
         # Given a node that answers first in another one's name, which is silent

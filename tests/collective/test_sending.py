@@ -187,6 +187,18 @@ class TestReplyTo:
         assert "signed by web2, but claims to be from 'web1'" in receiver.unverified[0]
         assert not any("\x1b" in told for told in receiver.unverified)
 
+    def test_of_a_flood_that_cannot_be_believed_only_some_is_kept(self, world: World) -> None:
+        node = world.scripted("web1")
+        with Receiver(world.connection(), "jobs") as receiver:
+            world.client("web1").send("flaky", reply_to="jobs")
+            request = node.asked()
+            lie = Reply(**node.head(request))
+            for _ in range(150):
+                node.send(request, lie, by="stranger")
+            node.reply(request, status=0)
+            take(receiver, 1)
+        assert (len(receiver.unverified), receiver.unverified_more) == (100, 50)
+
     def test_a_connection_that_is_lost_is_told(self, world: World) -> None:
         with Receiver(world.connection(), "jobs") as receiver:
             world.fleet.broker.stop()

@@ -68,7 +68,7 @@ def content(store: Store, identity: str) -> Content:
 
 def test_what_a_node_said_is_there_again(store: Store) -> None:
     facts = {"country": "de", "disks": {"sda": [1, 2.5, None, True]}, "odd": "\0\x1b[2J\u202e\U0001f600"}
-    agents = {"rpcutil": {"version": "1.0", "schema": "0123456789abcdef"}}
+    agents = {"rpcutil": {"version": "1.0", "schema": "0123456789abcdef" * 2}}
     keep(store, registration("web1", facts=facts, classes=["web"], agents=agents, collectives=["mcollective"]))
     known = store.node("web1")
     assert known is not None
@@ -76,7 +76,7 @@ def test_what_a_node_said_is_there_again(store: Store) -> None:
     assert (known.interval_s, known.is_stopped) == (60.0, False)
     said = content(store, "web1")
     assert (said.facts, said.classes, said.collectives) == (facts, ("web",), ("mcollective",))
-    assert said.agents["rpcutil"].schema == "0123456789abcdef"
+    assert said.agents["rpcutil"].schema == "0123456789abcdef" * 2
 
 
 def test_times_keep_their_fractions(store: Store) -> None:

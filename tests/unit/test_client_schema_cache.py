@@ -14,7 +14,7 @@ import pytest
 from mco_client.schema import cache as schema_cache
 from mco_client.schema.cache import MAX_SCHEMA_BYTES, SchemaCache, default_folder, is_digest, of_user
 from mco_rpc.errors import SchemaError
-from mco_rpc.schema import ActionSchema, AgentSchema, Output
+from mco_rpc.schema import DIGEST_LENGTH, ActionSchema, AgentSchema, Output
 
 TOY = AgentSchema("toy", "A toy", "1.0", {"play": ActionSchema("play", "Play")})
 
@@ -28,7 +28,7 @@ def test_what_was_kept_is_there_for_the_next_process(folder: Path) -> None:
     digest = SchemaCache(folder).put(TOY.to_json())
     assert digest == TOY.digest
     assert SchemaCache(folder).get(digest) == TOY
-    assert SchemaCache(folder).get("0" * 16) is None
+    assert SchemaCache(folder).get("0" * DIGEST_LENGTH) is None
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / f"{digest}.json").stat().st_mode) == 0o600
     assert [file.name for file in folder.iterdir()] == [f"{digest}.json"]
@@ -54,7 +54,7 @@ def test_a_file_that_says_something_else_is_not_believed(folder: Path) -> None:
     assert SchemaCache(folder).get(digest) == TOY
 
 
-@pytest.mark.parametrize("digest", ["", "../../etc/passwd", "0" * 15, "0" * 17, "G" * 16, "A" * 16, "٠" * 16])
+@pytest.mark.parametrize("digest", ["", "../../etc/passwd", "0" * 16, "0" * 31, "0" * 33, "G" * 32, "A" * 32, "٠" * 32])
 def test_what_is_no_digest_names_no_file(digest: str, folder: Path) -> None:
     assert not is_digest(digest)
     assert SchemaCache(folder).get(digest) is None
@@ -114,6 +114,32 @@ def test_it_does_not_grow_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list(folder.iterdir())) == 3
     assert SchemaCache(folder).get(digest) is not None
     assert len(cache._known) == 3
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema_cache, "MAX_FILES", 2)
+    cache = SchemaCache(folder)
+    # Given folders of somebody else's, older and newer than all, and a file that is not to be removed
+    stubborn = folder / "stubborn"
+    for path, modified in ((folder / "old", 0), (folder / "new", 2**33), (stubborn, 1)):
+        path.write_text("") if path == stubborn else path.mkdir(parents=True)
+        os.utime(path, (modified, modified))
+    unlink = Path.unlink
+
+    def unlinked(path: Path, missing_ok: bool = False) -> None:
+        if path == stubborn:
+            raise PermissionError(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    # When more is kept than there is room for
+    digests = []
+    for number in range(5):
+        digests.append(cache.put(AgentSchema("toy", "A toy", str(number)).to_json()))
+        os.utime(folder / f"{digests[-1]}.json", (100 + number, 100 + number))
+    # Then the oldest schemas go, and nothing of what is not ours
+    kept = [f"{digest}.json" for digest in digests[-2:]]
+    assert {path.name for path in folder.iterdir()} == {"old", "new", "stubborn", *kept}
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,15 @@ EVIL = [
 ]
 
 
+@pytest.mark.parametrize("name", ["staticmethod", "Any", "Literal", "Result", "Results", "cast"])
+def test_no_action_changes_what_the_class_means_by_a_name(name: str) -> None:
+    outputs = {"x": Output("any", "X")}
+    actions = {name: ActionSchema(name, "X", outputs=outputs), "zz": ActionSchema("zz", "X", outputs=outputs)}
+    made = loaded(module([AgentSchema("toy", "x", "1", actions)]))
+    assert not hasattr(made.ToyClient, name)
+    assert callable(getattr(made.ToyClient, f"{name}_"))
+
+
 def test_nothing_that_a_node_says_becomes_code() -> None:
     inputs = {name: Input("list", name, choices=tuple(EVIL), optional=len(name) > 4) for name in EVIL}
     outputs = {name: Output("any", name, display_as=name) for name in EVIL}

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 
 from mco_client.recording import BLANK, Asked, Came, RecordedCall, Recording, Returned, Session, question_of, redact
+from mco_client.recording import file as recording_file
 from mco_client.recording.file import RecordingFile, create, tally
 from mco_rpc.errors import RecordingError
 
@@ -182,6 +184,51 @@ def python(*lines: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@pytest.fixture
+def held(file: Path) -> Iterator[int]:
+    """Give a recording whose lock another one holds; the lock."""
+    create(file)
+    fd = os.open(file, os.O_RDWR)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield fd
+    os.close(fd)
+
+
+def test_who_holds_a_recording_for_ever_is_not_waited_for_for_ever(
+    file: Path, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_file, "MAX_WAIT_S", 0.02)
+    before = file.read_bytes()
+    said = rf"recording {file} is held by another process, and was not let go of within 0\.02 s: .*`lslocks` names it"
+    with pytest.raises(RecordingError, match=said):
+        RecordingFile(file)
+    fcntl.flock(held, fcntl.LOCK_UN)
+    opened = RecordingFile(file)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(RecordingError, match=said):
+        opened.write(Returned(id="a", after_s=0.0, key="x", type="request"))
+    assert file.read_bytes() == before
+    # and works again as soon as it can
+    fcntl.flock(held, fcntl.LOCK_UN)
+    opened.write(Returned(id="a", after_s=0.0, key="x", type="request"))
+    opened.close()
+    assert file.read_bytes() != before
+
+
+def test_who_holds_a_recording_for_a_moment_is_waited_for(
+    file: Path, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def let_go(seconds: float) -> None:
+        waits.append(seconds)
+        fcntl.flock(held, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(recording_file.time, "sleep", let_go)
+    RecordingFile(file).close()
+    assert len(waits) == 1
 
 
 def test_a_closed_recording_is_not_written(file: Path) -> None:

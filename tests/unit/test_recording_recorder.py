@@ -6,15 +6,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from mco_client.recording import Lost, Recording, Returned, recorder
+from mco_client.recording.file import RecordingFile
 from mco_client.recording.recorder import RecordingConnector
 from mco_client.schema.cache import default_folder
 from mco_rpc.config import ClientSettings
 from mco_rpc.connector import Endpoint, Listener, Packet, client_endpoint
-from mco_rpc.errors import BrokerError, BrokerUnreachable
+from mco_rpc.errors import BrokerError, BrokerUnreachable, RecordingError
 from mco_rpc.security import keys
 from mco_rpc.security.ed25519 import for_caller
 
@@ -107,6 +109,25 @@ def test_a_lost_connection_ends_what_was_under_way_and_nothing_else(
     assert calls["node"][-1] == Lost(id="node", after_s=1.0, why="gone\\x1b[2J")
     # And all of it is passed on
     assert nowhere.heard == ["returned", "returned", "disconnected", "returned", "packet"]
+
+
+def test_what_cannot_be_written_is_tried_once_and_passed_on_always(
+    connector: RecordingConnector, nowhere: Nowhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector.publish([request("a", "web1 web2")])
+    tried: list[object] = []
+
+    def held(_: RecordingFile, entry: object) -> NoReturn:
+        tried.append(entry)
+        raise RecordingError("held")
+
+    monkeypatch.setattr(RecordingFile, "write", held)
+    for _ in range(3):
+        connector.on_returned(request("a", key="web1"))
+    assert (len(tried), nowhere.heard) == (1, ["returned"] * 3)
+    with pytest.raises(RecordingError, match="held"):
+        connector.publish([request("b")])
+    assert len(nowhere.published) == 1
 
 
 def test_a_recording_needs_the_schemas_that_a_cache_would_keep_out_of_it() -> None:
