@@ -17,13 +17,14 @@ from mco_client.campaign import Campaign
 from mco_client.connection import Connection
 from mco_client.core import Core, Do, quietly
 from mco_client.discovery import Discovered, Discovery, Query
+from mco_client.discovery.choice import configured
 from mco_client.filtered import Filtered
 from mco_client.outgoing import packets_of
 from mco_client.plan import CallOptions, Share, seconds
 from mco_client.receiving import check_token
-from mco_client.results import Results, with_reasons
+from mco_client.results import Results
 from mco_client.stats import Stats
-from mco_client.text import listed, natural
+from mco_client.text import listed, natural, with_reasons
 from mco_rpc import names
 from mco_rpc.errors import ConfigError, DiscoveryError, TooManyNodes
 from mco_rpc.filters import Filter
@@ -56,7 +57,7 @@ class ClientCore(Filtered):
         self._owns_connection = connection is None
         self.connection = connection or Connection()
         settings = self.connection.settings
-        self._discovery = discovery or _configured(self.connection)
+        self._discovery = discovery or configured(self.connection)
         self.options = options or CallOptions()
         asked_s = timeout_s if timeout_s is not None else self.options.timeout_s
         self.timeout_s = seconds("timeout_s", settings.timeout_s if asked_s is None else asked_s)
@@ -241,7 +242,7 @@ class ClientCore(Filtered):
             unverified={**doubted, **results.unverified},
             unverified_more=results.unverified_more + found.unverified_more,
             absent=found.absent,
-            late={} if self.options.limit else _late(found),  # of whom some are enough, nobody is missing
+            late={} if self.options.limit else found.late(),  # of whom some are enough, nobody is missing
             left_out=results.left_out + tuple(node for node in found.nodes if node not in chosen),
             stats=stats,
         )
@@ -296,13 +297,3 @@ class ClientCore(Filtered):
     def __repr__(self) -> str:
         found = f", nodes {listed(self._found.nodes)}" if self._found else ""
         return f"<{type(self).__name__} {self.agent}: {self._filter}{found}>"
-
-
-def _configured(connection: Connection) -> Discovery:
-    from mco_client.discovery.choice import configured
-
-    return configured(connection)
-
-
-def _late(found: Discovered) -> dict[str, float]:
-    return {node: round(after_s, 3) for node, after_s in found.late().items() if node not in found.nodes}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
-from mco_client.text import listed, natural, one_line
+from mco_client.text import listed, natural, one_line, with_reasons
 from mco_rpc.errors import ExpectationFailed
 from mco_rpc.status import Status
 
@@ -248,24 +248,6 @@ def joined(agent: str, action: str, parts: Sequence[Results], **rest: Any) -> Re
         unverified_more=sum(part.unverified_more for part in parts),
         **rest,
     )
-
-
-def with_reasons(unverified: Mapping[str, str], more: int = 0) -> str:
-    """Return who was not believed, and why, equal reasons together; neither names nor reasons are to be trusted."""
-    told = ", ".join(f"{', '.join(nodes)} ({why})" for nodes, why in by_reason(unverified))
-    return f"{told}{' and ' if told else ''}{more:,} more" if more else told
-
-
-def by_reason(reasons: Mapping[str, str]) -> list[tuple[list[str], str]]:
-    """Return the nodes that have the same reason, and the reason; fit to be shown.
-
-    >>> by_reason({"web1": "offline", "web2": "silent", "web10": "offline"})
-    [(['web1', 'web10'], 'offline'), (['web2'], 'silent')]
-    """
-    alike: dict[str, list[str]] = {}
-    for node in sorted(reasons, key=natural):
-        alike.setdefault(one_line(reasons[node]), []).append(one_line(node, 128))
-    return [(nodes, why) for why, nodes in alike.items()]
 
 
 def _not_as_asked(wrong: Iterable[Result], values: Mapping[str, object], asked: int) -> list[str]:

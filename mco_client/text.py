@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # Characters that reorder or hide what stands around them.
 _INVISIBLE = frozenset(
@@ -40,6 +40,24 @@ def shown(value: object) -> str:
 def listed(nodes: Iterable[str]) -> str:
     """Return the names of nodes, sorted as people count: web2 before web10."""
     return ", ".join(sorted(nodes, key=natural))
+
+
+def with_reasons(unverified: Mapping[str, str], more: int = 0) -> str:
+    """Return who was not believed, and why, equal reasons together; neither names nor reasons are to be trusted."""
+    told = ", ".join(f"{', '.join(nodes)} ({why})" for nodes, why in by_reason(unverified))
+    return f"{told}{' and ' if told else ''}{more:,} more" if more else told
+
+
+def by_reason(reasons: Mapping[str, str]) -> list[tuple[list[str], str]]:
+    """Return the nodes that have the same reason, and the reason; fit to be shown.
+
+    >>> by_reason({"web1": "offline", "web2": "silent", "web10": "offline"})
+    [(['web1', 'web10'], 'offline'), (['web2'], 'silent')]
+    """
+    alike: dict[str, list[str]] = {}
+    for node in sorted(reasons, key=natural):
+        alike.setdefault(one_line(reasons[node]), []).append(one_line(node, 128))
+    return [(nodes, why) for why, nodes in alike.items()]
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -11,9 +11,9 @@ from mco_client.bdd.session import Session
 from mco_client.core import finish
 from mco_client.discovery import Discovered, Query
 from mco_client.discovery.choice import configured
-from mco_client.results import Results, with_reasons
+from mco_client.results import Results
 from mco_client.rpc import RpcClient
-from mco_client.text import listed, one_line
+from mco_client.text import listed, one_line, with_reasons
 from mco_rpc.errors import ConfigError, DiscoveryError, ExpectationFailed, McoError
 from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean

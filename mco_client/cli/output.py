@@ -14,8 +14,8 @@ from typing import IO, Any
 
 import click
 
-from mco_client.results import Result, Results, by_reason
-from mco_client.text import listed, natural, one_line, safe, shown
+from mco_client.results import Result, Results
+from mco_client.text import by_reason, listed, natural, one_line, safe, shown
 from mco_rpc.status import Status
 
 _WIDTH_UNKNOWN = (120, 24)

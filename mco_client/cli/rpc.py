@@ -13,13 +13,13 @@ from mco_client.cli import asking, exits, following, inputs, options, output, re
 from mco_client.cli.words import asked_for
 from mco_client.connection import Connection
 from mco_client.plan import CallOptions
-from mco_client.results import Results, with_reasons
+from mco_client.results import Results
 from mco_client.rpc import RpcClient
 from mco_client.schema.aggregates import aggregates
 from mco_client.schema.cache import of_user
 from mco_client.schema.deviations import deviations
 from mco_client.schema.learning import Known, learn
-from mco_client.text import listed, one_line
+from mco_client.text import listed, one_line, with_reasons
 from mco_rpc import names
 from mco_rpc.errors import BrokerError, ConfigError
 from mco_rpc.filters import Filter

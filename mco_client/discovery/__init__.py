@@ -65,8 +65,9 @@ class Discovered:
     asking: Call | None = field(default=None, compare=False, repr=False)
 
     def late(self) -> dict[str, float]:
-        """Return who answered after the discovery had ended, and after how many seconds."""
-        return self.asking.late() if self.asking else {}
+        """Return who answered after the discovery had ended and was not found, and after how many seconds."""
+        late = self.asking.late() if self.asking else {}
+        return {node: round(after_s, 3) for node, after_s in late.items() if node not in self.nodes}
 
     def close(self) -> None:
         """Care for no more late answers."""
