@@ -151,7 +151,7 @@ class World:
 def world_of(*identities: str, collectives: dict[str, list[str]] | None = None, **settings: Any) -> Iterator[World]:
     """Yield a fleet of real nodes of these names, the last two of them with a single worker."""
     defaults: dict[str, Any] = {
-        "connector": "memory", "caller": CALLER, "discovery_window_s": 0.1, "discovery_timeout_s": LONG_S,
+        "connector": "memory", "caller": CALLER, "discovery_window_s": 0.3, "discovery_timeout_s": LONG_S,
         "timeout_s": LONG_S,
     }  # fmt: skip
     node_settings: dict[str, Any] = {"libdir": [str(LIBDIR)], "drain_timeout_s": 5.0}

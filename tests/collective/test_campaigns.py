@@ -125,10 +125,16 @@ class TestLimits:
         assert list(results.left_out) == [node for node in NODES if node not in asked]
         assert list(results.expected) == asked
 
-    def test_a_random_choice_is_the_same_again_with_its_seed(self, world: World) -> None:
+    def test_a_random_choice_is_the_same_again_with_its_seed(self) -> None:
+        for world in world_of(*NODES, discovery_window_s=LONG_S):
+            self.choose_at_random(world)
+
+    def choose_at_random(self, world: World) -> None:
         options: Any = {"limit": 3, "limit_method": "random", "limit_seed": 42}
         one = world.client(*NODES, agent="rpcutil", **options).ping()
-        two = RpcClient("rpcutil", world.connection()).using(**options).ping()  # found by a broadcast
+        found_by_a_broadcast = RpcClient("rpcutil", world.connection())
+        assert len(found_by_a_broadcast.discover(limit=len(NODES))) == len(NODES)
+        two = found_by_a_broadcast.using(**options).ping()
         assert one.expected == two.expected
         assert len(one) == 3
         others = {
