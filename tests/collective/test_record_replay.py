@@ -651,9 +651,9 @@ def test_the_command_has_its_own_arguments_status_and_signals(tmp_path: Path) ->
 def test_a_terminal_s_ctrl_c_reaches_the_command_once(tmp_path: Path) -> None:
     # Given a terminal, and a command that counts how often it is interrupted until it is told to end
     script = (
-        "import signal, sys; got = []; "
-        "signal.signal(signal.SIGINT, lambda *_: (got.append(1), print('hit', flush=True))); "
-        "print('ready', flush=True); sys.stdin.readline(); print('count', len(got), flush=True)"
+        "import os, signal, sys; got = []; "
+        "signal.signal(signal.SIGINT, lambda *_: (got.append(1), os.write(1, b'hit\\n'))); "
+        "os.write(1, b'ready\\n'); sys.stdin.readline(); print('count', len(got), flush=True)"
     )
     own_terminal = (
         "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"

@@ -41,6 +41,7 @@ from mco_rpc.connector.memory import MemoryConnector
 from mco_rpc.errors import ActionAborted, DiscoveryError, FilterError
 from mco_rpc.filters import Filter, from_options
 from mco_rpc.messages import Event, encode, new_id
+from mco_rpc.schema import DIGEST_LENGTH
 from mco_rpc.security import keys
 from mco_rpc.security.ed25519 import Ed25519Security, for_caller, for_node, for_registry
 from tests.collective.conftest import COLLECTIVE, Collective
@@ -428,7 +429,7 @@ class TestOneNode:
         assert shown.data["facts"] == {"country": "de", "cores": 4}
         assert (shown.data["classes"], shown.data["collectives"]) == (["eu", "web"], ["mcollective"])
         assert (shown.data["state"], shown.data["interval_s"], shown.data["incomplete"]) == ("present", 300.0, [])
-        assert len(shown.data["agents"]["rpcutil"]["schema"]) == 16
+        assert len(shown.data["agents"]["rpcutil"]["schema"]) == DIGEST_LENGTH
         (refused,) = client.call("show", identity="web7")
         assert "no node 'web7' has registered here" in refused.message
 
@@ -614,7 +615,7 @@ class TestDiscovery:
         found = up.find(facts=["country=de"], agent="rpcutil")
         assert (found.nodes, dict(found.absent), found.source) == (("web1",), {}, "registry registry")
         assert found.schemas.keys() == {"web1"}
-        assert len(found.schemas["web1"]) == 16
+        assert len(found.schemas["web1"]) == DIGEST_LENGTH
 
     def test_who_was_stopped_is_not_expected_unless_he_is_named(self, up: Fleet) -> None:
         up.collective.nodes[0].stop()

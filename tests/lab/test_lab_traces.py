@@ -64,6 +64,7 @@ def zombies() -> list[str]:
 
 
 def test_a_lab_can_be_seen_while_it_is_up_and_not_after(name, script):
+    before = zombies()
     with Lab(name, parse(HOSTS), node_command=script(READY_NODE)) as lab:
         seen = traces(name)
         assert len(seen["namespaces"]) == 4
@@ -73,7 +74,7 @@ def test_a_lab_can_be_seen_while_it_is_up_and_not_after(name, script):
         with pytest.raises(LabError, match="is in use by process"):
             Lab(name, parse(HOSTS)).up()
     assert forgotten.wait(PATIENCE_S) == -signal.SIGKILL
-    assert zombies() == []
+    assert set(zombies()) <= set(before)
     lab.down()
     with pytest.raises(LabError, match="is not up; call up"):
         lab.run(["true"])
