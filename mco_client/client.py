@@ -86,17 +86,14 @@ class ClientCore(Filtered):
         other.options = self.options.replaced(**options)
         if other.options.timeout_s is not None:
             other.timeout_s = other.options.timeout_s
-        other.stats, other.last_results, other._under_way = Stats(), None, None  # noqa: SLF001 - it is one of us
-        other._owns_connection = False  # noqa: SLF001
+        other.stats, other.last_results = Stats(), None
+        other._under_way = other._last = None  # noqa: SLF001 - it is one of us, and has called nobody yet
+        other._owns_connection = False  # noqa: SLF001 - the same
         return other
 
     @property
     def results(self) -> Results:
-        """The results of the last call, for who iterated over it.
-
-        Raises:
-            DiscoveryError: nobody was asked yet.
-        """
+        """The results of the last call, for who iterated over it; raise `DiscoveryError` if there was none."""
         if self.last_results is None:
             raise DiscoveryError(f"{self.agent}: nobody was asked yet")
         return self.last_results
@@ -242,6 +239,7 @@ class ClientCore(Filtered):
             unverified={**doubted, **results.unverified},
             unverified_more=results.unverified_more + found.unverified_more,
             absent=found.absent,
+            doubts=found.warnings,
             late={} if self.options.limit else found.late(),  # of whom some are enough, nobody is missing
             left_out=results.left_out + tuple(node for node in found.nodes if node not in chosen),
             stats=stats,

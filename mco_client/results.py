@@ -86,6 +86,7 @@ class Results(Sequence[Result]):
         left_out: nodes that were found and not chosen, by a limit or because they are in no wave; not ``expected``.
         late: nodes that answered the discovery after it had ended, and after how many seconds: they match, and were not
             asked, so there is no verdict about the whole fleet.
+        doubts: why whoever named the nodes may not know everybody.
         stats: the numbers of the call.
     """
 
@@ -105,6 +106,7 @@ class Results(Sequence[Result]):
     stopped: str = ""
     left_out: tuple[str, ...] = ()
     late: Mapping[str, float] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
     stats: Stats | None = field(default=None, compare=False, repr=False)
 
     @overload
@@ -229,6 +231,7 @@ class Results(Sequence[Result]):
             texts.append(f"not asked, {len(self.untouched)} {of}: {listed(self.untouched)}{why}")
         if overdue := {node: f"{after_s:.1f} s" for node, after_s in self.late.items() if node not in self.absent}:
             texts.append(f"answered the discovery too late, and not asked: {with_reasons(overdue)}")
+        texts += [f"who should be there is not surely known: {one_line(doubt)}" for doubt in self.doubts]
         if self.unverified or self.unverified_more:
             texts.append(f"answered, but not believed: {with_reasons(self.unverified, self.unverified_more)}")
         return texts

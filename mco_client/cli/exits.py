@@ -34,4 +34,4 @@ def of(results: Results) -> int:
     is_somebody_doubted = bool(results.unverified or results.unverified_more)
     if not results.answers and not is_somebody_doubted:
         return NO_ANSWER
-    return FAILED if results.failed or results.missing or results.late or is_somebody_doubted else OK
+    return FAILED if results.failed or results.missing or results.late or results.doubts or is_somebody_doubted else OK

@@ -43,7 +43,7 @@ def find(connection: Connection, node_filter: Filter, is_json: bool, is_verbose:
     if is_verbose:
         nodes, took_s = output.counted(len(found.nodes)), time.monotonic() - began
         output.warn(f"{nodes} found in {took_s:.2f} s by {found.source}")
-    if found.unverified or found.unverified_more or (found.absent and found.nodes):
+    if found.unverified or found.unverified_more or ((found.absent or found.warnings) and found.nodes):
         return exits.FAILED
     if not found.nodes:
         if not found.absent:

@@ -74,7 +74,7 @@ def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: b
         output.warn(asking.nobody(connection, node_filter))
     if not results and not found.unverified:
         return exits.NOBODY
-    is_good = all(result.is_ok for result in results) and not is_doubted and not found.absent
+    is_good = all(result.is_ok for result in results) and not (is_doubted or found.absent or found.warnings)
     return exits.OK if is_good else exits.FAILED
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mco_client.bdd.fleet import Fleet
 from mco_client.bdd.session import Options, Session
+from mco_client.cli import exits
 from mco_client.cli.main import main
 from mco_client.connection import Connection
 from mco_client.core import Core, Pause
@@ -353,9 +354,14 @@ class TestWhoIsNotThere:
                 yield Pause(0)
                 return Discovered(("web1",), warnings=("the disk is full",))
 
-        client = RpcClient("worker", world.connection(), discovery=Doubtful())
+        client = RpcClient("rpcutil", world.connection(), discovery=Doubtful())
         assert client.discover() == ["web1"]
         assert client.warnings == ("the disk is full",)
+        # Then what those say whom it knows is no verdict about all
+        results = client.using().ping()
+        assert exits.of(results) == exits.FAILED
+        with pytest.raises(ExpectationFailed, match="who should be there is not surely known: the disk is full"):
+            results.require_ok()
         # And a feature does not begin with half a fleet
         monkeypatch.setattr("mco_client.bdd.fleet.configured", lambda connection: Doubtful())
         with (
