@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 AS_ROOT = str(ROOT / "tools" / "as_root.sh")
-TYPED_PACKAGES = ("mco_rpc", "mco_client", "mco_node", "mco_agents", "mco_lab", "mco_registry")
+TYPED_PACKAGES = ("mco_rpc", "mco_client", "mco_node", "mco_agents", "mco_host", "mco_lab", "mco_registry")
 COVERED_FILES = "mco_rpc/*,mco_client/*,node/*,registry/*"
 MINIMUM_COVERAGE_PERCENT = 95
 # Inside the checkout, because the lab's hosts see the checkout but not each other's temporary folders.

@@ -34,6 +34,7 @@ EXPECTED_PACKAGES = {
     "mco_features",
     "mco_lab",
     "mco_node",
+    "mco_host",
     "mco_registry",
     "mco_rpc",
     "mco_steps",
