@@ -32,6 +32,7 @@ EXPECTED_PACKAGES = {
     "mco_agents",
     "mco_client",
     "mco_features",
+    "mco_host",
     "mco_lab",
     "mco_node",
     "mco_host",
