@@ -9,8 +9,10 @@ set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 NEEDRESTART_SUSPEND=1
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK="Put here by mco-behave while it installs packages" # tools/setup.sh looks for it, too
-# A broker, its name service and a database, which are started privately and which the host did not ask for.
-UNITS=(rabbitmq-server.service epmd.service epmd.socket postgresql.service)
+# A broker, its name service, a database, cron, NRPE and a load balancer, which are started privately and which the host
+# did not ask for.
+UNITS=(rabbitmq-server.service epmd.service epmd.socket postgresql.service cron.service
+    nagios-nrpe-server.service haproxy.service)
 LOCK_TRIES=60
 
 log=$(mktemp)
@@ -62,7 +64,7 @@ forbid_service_starts() {
 # $POLICY_MARK; it may be removed.
 # units: ${new_units[*]}
 case " \$* " in
-    *" start "*|*" (start) "*|*rabbitmq-server*|*epmd*|*postgresql*) exit 101 ;; # not allowed; restarts of what was there before are
+    *" start "*|*" (start) "*|*rabbitmq-server*|*epmd*|*postgresql*|*nagios-nrpe*|*haproxy*) exit 101 ;; # not allowed; restarts of what was there before are
 esac
 exit 0
 END

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from mco_rpc.command import Completed
+from mco_host import packages
+from mco_host.packages import MANAGERS, PackageState
 from mco_rpc.data import DataSource, Input, Output
-from mco_rpc.errors import ActionAborted, ConfigError, FilterError
+from mco_rpc.errors import ConfigError, FilterError
 from mco_rpc.validation import shown
 
 ARGUMENTS = {"name": Input("string", "Name of a package", max_length=255)}
@@ -26,11 +25,6 @@ FIELDS = {
     "provides": Output("array", "Names beside its own that it stands for"),
     "manager": Output("string", "What manages it: dpkg or rpm"),
 }
-MANAGERS = {"dpkg": "dpkg-query", "rpm": "rpm"}
-# Nothing that dpkg-query or rpm reads as a pattern or an option.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(:[a-z0-9-]+)?\Z")
-_DPKG = "\\t".join(("${db:Status-Want}", "${db:Status-Status}", "${Architecture}", "${Version}", "${Provides}")) + "\\n"
-_RPM = "\\t".join(("%{EPOCHNUM}", "%{VERSION}", "%{RELEASE}", "%{ARCH}", "[%{PROVIDENAME} ]")) + "\\n"
 
 
 class Package(DataSource):
@@ -44,74 +38,36 @@ class Package(DataSource):
     @staticmethod
     def activate_when(settings: Mapping[str, object]) -> str | None:
         """Ask for a package manager that is known here."""
-        if settings.get("manager") or _first_manager():
+        if settings.get("manager") or packages.first_manager():
             return None
         return f"none of {', '.join(MANAGERS.values())} is installed"
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._manager = self.setting("manager", _first_manager())
+        self._manager = self.setting("manager", packages.first_manager())
         if self._manager not in MANAGERS:
             raise ConfigError(f"data: package: manager: {self._manager!r} is not one of {', '.join(MANAGERS)}")
 
     def query(self, name: str) -> dict[str, Any]:
         """Ask the package manager."""
-        if not _NAME.match(name):
+        if not packages.is_name(name):
             raise FilterError(f"expected the name of a package such as openssl or libc6:amd64, got {shown(name)}")
-        if self._manager == "dpkg":
-            return of_dpkg(self.run("dpkg-query", "--show", f"--showformat={_DPKG}", "--", name))
-        return of_rpm(self.run("rpm", "--query", f"--queryformat={_RPM}", "--", name), name)
+        return of_state(packages.look(self._manager, name, self.run))
 
 
-def _first_manager() -> str:
-    return next((manager for manager, command in MANAGERS.items() if shutil.which(command)), "")
-
-
-def of_dpkg(done: Completed) -> dict[str, Any]:
-    """Return the fields from what dpkg-query printed: a line for each architecture."""
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    if done.returncode and "no packages found" in done.stderr:
-        return _missing("dpkg")
-    if done.returncode or not all(len(row) == 5 for row in rows) or not rows:
-        raise ActionAborted(f"dpkg-query did not answer as expected: {done}")
-    rows.sort(key=lambda row: row[1] != "installed")
-    want, status, _, version, provides = rows[0]
-    epoch, colon, rest = version.partition(":")
-    upstream, dash, revision = (rest if colon else version).rpartition("-")
+def of_state(seen: PackageState) -> dict[str, Any]:
+    """Return the fields."""
+    if seen.version is None and seen.status == "not-installed" and not seen.architectures:
+        return {"installed": False, "status": seen.status, "manager": seen.manager}
     return {
-        "installed": status == "installed",
-        "version": version or None,
-        "epoch": int(epoch) if colon and epoch.isdigit() else 0,
-        "upstream": (upstream if dash else revision) or None,
-        "revision": revision if dash else None,
-        "status": status,
-        "held": want == "hold",
-        "architectures": [row[2] for row in rows if row[1] == status],
-        "provides": re.findall(r"(?:^|, )([^ ,]+)", provides),
-        "manager": "dpkg",
+        "installed": seen.is_installed,
+        "version": seen.version,
+        "epoch": seen.epoch,
+        "upstream": seen.upstream,
+        "revision": seen.revision,
+        "status": seen.status,
+        "held": seen.is_held if seen.manager == "dpkg" else None,
+        "architectures": list(seen.architectures),
+        "provides": list(seen.provides),
+        "manager": seen.manager,
     }
-
-
-def of_rpm(done: Completed, name: str) -> dict[str, Any]:
-    """Return the fields from what rpm printed: a line for each version and architecture, the newest last."""
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    if done.returncode and "is not installed" in done.stdout and "error:" not in done.stderr:
-        return _missing("rpm")
-    if done.returncode or not all(len(row) == 5 for row in rows) or not rows:
-        raise ActionAborted(f"rpm did not answer as expected: {done}")
-    epoch, upstream, revision, _, provides = rows[-1]
-    return {
-        "installed": True,
-        "version": f"{epoch}:{upstream}-{revision}" if epoch not in ("0", "") else f"{upstream}-{revision}",
-        "epoch": int(epoch or 0),
-        "upstream": upstream,
-        "revision": revision,
-        "status": "installed",
-        "architectures": sorted({row[3] for row in rows}),
-        "provides": [word for word in dict.fromkeys(provides.split()) if word != name],
-        "manager": "rpm",
-    }
-
-
-def _missing(manager: str) -> dict[str, Any]:
-    return {"installed": False, "status": "not-installed", "manager": manager}

@@ -6,10 +6,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from mco_host.processes import PROC, command_line, running
 from mco_rpc.data import DataSource, Input, Output
 from mco_rpc.filters import patterns
-
-from .processes import PROC, command_line, running
 
 ARGUMENTS = {"name": Input("string", "Name of a program, or /an expression/ that is found in it", max_length=512)}
 FIELDS = {

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mco_node.data import digests, fstat
+from mco_host import digests, files
 from mco_node.data.fstat import Fstat
 from mco_node.data.sources import Sources
 from mco_rpc.errors import ActionAborted, ConfigError, FilterError
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_to_its_end_has_no_digest(file: Path, monkeyp
 
 def test_a_link_that_becomes_a_file_meanwhile_is_not_guessed_at(file: Path) -> None:
     with pytest.raises(ActionAborted, match="this link cannot be read: Invalid argument"):
-        fstat._of_link(str(file))
+        files._of_link(str(file))
 
 
 def test_a_file_that_grew_is_read_as_far_as_it_was_seen(file: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_file_whose_folder_cannot_be_read_is_not_taken_for_a_missing_file(
     def denied(_path: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("mco_node.data.fstat.os.lstat", denied)
+    monkeypatch.setattr("mco_host.files.os.lstat", denied)
     with pytest.raises(FilterError, match="it cannot be looked at: Permission denied"):
         look(file)
 
@@ -248,7 +248,7 @@ def test_where_a_link_leads_may_be_hidden(tmp_path: Path, file: Path, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "link").symlink_to("file")
-    monkeypatch.setattr("mco_node.data.fstat.Path.stat", denied)
+    monkeypatch.setattr("mco_host.files.Path.stat", denied)
     with pytest.raises(ActionAborted, match="where this link leads cannot be looked at: Permission denied"):
         Fstat().query(str(tmp_path / "link"))
 
@@ -316,7 +316,7 @@ def test_what_is_no_path_is_said_so(path: str, why: str) -> None:
 def test_times_beyond_the_calendar_are_numbers_only(file: Path) -> None:
     os.utime(file, (0, 1 << 33))
     assert look(file)["mtime"] == time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(1 << 33))
-    assert fstat._date(1 << 50) is None
+    assert files._date(1 << 50) is None
 
 
 def test_who_has_no_name_is_a_number(file: Path) -> None:

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mco_node import origins
 from mco_node.loader import Loaded, load
 from mco_rpc.agent import Agent
 from mco_rpc.config import NodeSettings
 from mco_rpc.data import DataSource, Output
 
-SHIPPED = {"agent", "collective", "fact", "fstat", "package", "port", "process", "service"}
+SHIPPED = {"agent", "collective", "daemon", "fact", "fstat", "package", "port", "process", "service"}
 TEXT = '''
 from mco_rpc.data import DataSource, Input, Output, command_exists
 
@@ -133,7 +133,7 @@ def test_one_that_does_not_apply_is_inactive_with_its_reason(libdir: Path) -> No
     (libdir / "load.py").write_text(text)
     found = loaded(libdir)
     assert found.inactive_sources["load"] == "no-such is not installed"
-    assert found.inactive == {"iptables": "switched off in the configuration"}
+    assert found.inactive["iptables"] == "switched off in the configuration"
     assert found.problems == []
 
 
@@ -165,7 +165,7 @@ def test_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch: pytest.Monke
         """An agent that was registered as a data source."""
 
     groups = {"mco.data": [Entry("bad", ImportError("gone")), Entry("fine", Fine)], "mco.agents": [Entry("x", Stray)]}
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: groups[group])
+    monkeypatch.setattr(origins, "entry_points", lambda group: groups[group])
     found = loaded()
     assert set(found.sources) == {"fine"}
     assert set(found.agents) == {"stray"}

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mco_node.data import package
-from mco_node.data.package import Package
+from mco_host import packages
+from mco_node.data.package import Package, of_state
 from mco_node.data.sources import Sources
 from mco_rpc.command import Completed
 from mco_rpc.errors import ActionAborted, ConfigError, FilterError
@@ -124,14 +124,17 @@ class TestDpkg:
 
 def test_several_architectures_are_one_package() -> None:
     printed = (
-        "install\tconfig-files\ti386\t1.0\t\ninstall\tinstalled\tamd64\t2.0-1\tx\ninstall\tinstalled\tarm64\t2.0-1\tx\n"
+        "install\tconfig-files\ti386\t1.0\t\t\t\tlibx\ninstall\tinstalled\tamd64\t2.0-1\tx\t\t\tlibx\n"
+        "install\tinstalled\tarm64\t2.0-1\tx\t\t\tlibx\n"
     )
-    seen = package.of_dpkg(Completed(("dpkg-query",), 0, printed, ""))
+    seen = of_state(packages.of_dpkg(Completed(("dpkg-query",), 0, printed, ""), "libx"))
     assert (seen["version"], seen["architectures"]) == ("2.0-1", ["amd64", "arm64"])
 
 
 def test_a_selection_that_was_never_installed_has_no_version() -> None:
-    seen = package.of_dpkg(Completed(("dpkg-query",), 0, "install\tnot-installed\tamd64\t\t\n", ""))
+    seen = of_state(
+        packages.of_dpkg(Completed(("dpkg-query",), 0, "install\tnot-installed\tamd64\t\t\t\t\tlibx\n", ""), "libx")
+    )
     assert (seen["installed"], seen["version"], seen["upstream"], seen["status"]) == (
         False,
         None,
@@ -146,19 +149,19 @@ class TestRpm:
     @pytest.mark.parametrize(
         ("printed", "version", "epoch", "provides"),
         [
-            ("3\t1.2.3\t4.el9\tnoarch\tmcotest thing \n", "3:1.2.3-4.el9", 3, ["thing"]),
-            ("0\t1.2.3\t4.el9\tx86_64\tmcotest mcotest(x86-64) \n", "1.2.3-4.el9", 0, ["mcotest(x86-64)"]),
-            ("0\t5.14\t1\tx86_64\t\n0\t5.14\t2\tx86_64\t\n", "5.14-2", 0, []),
+            ("3\t1.2.3\t4.el9\tnoarch\tmcotest thing \tmcotest\n", "3:1.2.3-4.el9", 3, ["thing"]),
+            ("0\t1.2.3\t4.el9\tx86_64\tmcotest mcotest(x86-64) \tmcotest\n", "1.2.3-4.el9", 0, ["mcotest(x86-64)"]),
+            ("0\t5.14\t1\tx86_64\t\tmcotest\n0\t5.14\t2\tx86_64\t\tmcotest\n", "5.14-2", 0, []),
         ],
     )
     def test_an_installed_package(self, printed: str, version: str, epoch: int, provides: list[str]) -> None:
-        seen = package.of_rpm(Completed(("rpm",), 0, printed, ""), "mcotest")
+        seen = of_state(packages.of_rpm(Completed(("rpm",), 0, printed, ""), "mcotest"))
         assert (seen["installed"], seen["version"], seen["epoch"], seen["provides"]) == (True, version, epoch, provides)
         assert (seen["status"], seen["manager"]) == ("installed", "rpm")
 
     def test_a_package_that_is_not_there(self) -> None:
         done = Completed(("rpm",), 1, "package mcotest is not installed\n", "")
-        assert package.of_rpm(done, "mcotest")["installed"] is False
+        assert packages.of_rpm(done, "mcotest").is_installed is False
 
     @pytest.mark.parametrize(
         "done",
@@ -171,14 +174,14 @@ class TestRpm:
     )
     def test_anything_else_is_an_error_and_not_a_missing_package(self, done: Completed) -> None:
         with pytest.raises(ActionAborted, match="rpm did not answer as expected: "):
-            package.of_rpm(done, "x")
+            packages.of_rpm(done, "x")
 
     def test_rpm_is_asked_with_the_name_after_all_options(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Given a command that notes how it is called
         (tmp_path / "rpm").write_text(
-            f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/called\nprintf "0\\t1\\t2\\tx86_64\\t\\n"\n'
+            f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/called\nprintf "0\\t1\\t2\\tx86_64\\t\\tbash\\n"\n'
         )
         (tmp_path / "rpm").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

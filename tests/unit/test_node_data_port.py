@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from mco_node.data import port as ports
-from mco_node.data import sockets
+from mco_host import sockets
 from mco_node.data.port import Port
 from mco_node.data.sources import Sources
 from mco_rpc.errors import FilterError
@@ -128,7 +127,6 @@ def test_only_the_near_end_of_a_socket_counts(tmp_path: Path, monkeypatch: pytes
 
 def test_no_table_is_an_error_and_not_a_closed_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "TABLES", tmp_path)
-    monkeypatch.setattr(ports, "TABLES", tmp_path)
     with pytest.raises(FilterError, match="FileNotFoundError"):
         look("1")
     assert Port.activate_when({}) == f"{tmp_path}/tcp is not there"

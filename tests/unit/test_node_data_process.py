@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mco_node.data import processes
+from mco_host import processes
 from mco_node.data.process import Process
 from mco_node.data.sources import Sources
 from mco_rpc.errors import FilterError
@@ -154,7 +154,7 @@ class TestFakes:
 
     def test_the_numbers_are_read_from_their_places(self, proc: Path) -> None:
         (seen,) = processes.running()
-        assert seen == processes.Seen(1, "init", started=5000, pages=7)
+        assert seen == processes.Seen(1, "init", started=5000, pages=7, threads=0)
         assert seen.age_s() == 1000 - 5000 / os.sysconf("SC_CLK_TCK")
 
     def test_who_ends_while_we_look_is_passed_over(self, proc: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mco_node.data import service
-from mco_node.data.service import Service
+from mco_host import init_scripts, systemd
+from mco_node.data.service import Service, of_state
 from mco_node.data.sources import Sources
 from mco_rpc.errors import ActionAborted, FilterError
 
@@ -27,9 +27,9 @@ class TestInitScripts:
         """A host of its own, without systemd."""
         made = tmp_path / "init.d"
         made.mkdir()
-        monkeypatch.setattr(service, "SCRIPTS", made)
-        monkeypatch.setattr(service, "RUN_LEVELS", tmp_path)
-        monkeypatch.setattr(service, "SYSTEMD", tmp_path / "no-systemd")
+        monkeypatch.setattr(init_scripts, "SCRIPTS", made)
+        monkeypatch.setattr(init_scripts, "RUN_LEVELS", tmp_path)
+        monkeypatch.setattr(systemd, "RUNNING_HERE", tmp_path / "no-systemd")
         return made
 
     @staticmethod
@@ -100,12 +100,16 @@ class TestInitScripts:
 
 
 @pytest.mark.skipif(not os.access("/etc/init.d/dbus", os.X_OK), reason="no init script of dbus here")
-@pytest.mark.skipif(service.SYSTEMD.is_dir(), reason="systemd runs here")
+@pytest.mark.skipif(systemd.runs_here(), reason="systemd runs here")
 def test_a_real_init_script_is_asked() -> None:
     seen = look("dbus")
     assert seen["present"] is True
     assert seen["status"] in ("running", "stopped")
     assert seen["enabled"] is any(Path("/etc").glob("rc[2-5].d/S??dbus"))
+
+
+def fields(printed: str, name: str) -> dict[str, Any]:
+    return of_state(systemd.of_unit(printed, name))
 
 
 class TestSystemd:
@@ -129,24 +133,24 @@ class TestSystemd:
         self, load: str, active: str, unit_file: str, expected: tuple[str, bool, bool, bool]
     ) -> None:
         printed = f"LoadState={load}\nActiveState={active}\nUnitFileState={unit_file}\n"
-        seen = service.of_unit(printed, "web")
+        seen = fields(printed, "web")
         assert (seen["status"], seen["present"], seen["failed"], seen["enabled"]) == expected
         assert (seen["state"], seen["manager"]) == (active, "systemd")
 
     def test_an_init_script_under_systemd_is_enabled_by_its_links(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(service, "RUN_LEVELS", tmp_path)
+        monkeypatch.setattr(init_scripts, "RUN_LEVELS", tmp_path)
         printed = "LoadState=loaded\nActiveState=active\nUnitFileState=generated\n"
-        assert service.of_unit(printed, "web.service")["enabled"] is False
+        assert fields(printed, "web.service")["enabled"] is False
         (tmp_path / "rc2.d").mkdir()
         (tmp_path / "rc2.d" / "S01web").touch()
-        assert service.of_unit(printed, "web.service")["enabled"] is True
+        assert fields(printed, "web.service")["enabled"] is True
 
     @pytest.mark.parametrize("printed", ["", "nonsense", "LoadState=loaded\n"])
     def test_anything_else_is_an_error(self, printed: str) -> None:
-        with pytest.raises(ActionAborted, match="systemctl did not say its state, but"):
-            service.of_unit(printed, "web")
+        with pytest.raises(ActionAborted, match="systemctl did not say the state of web, but"):
+            fields(printed, "web")
 
     def test_systemctl_is_asked_with_the_name_after_all_options(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,12 +162,12 @@ class TestSystemd:
         )
         (tmp_path / "systemctl").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        monkeypatch.setattr(service, "SYSTEMD", tmp_path)
+        monkeypatch.setattr(systemd, "RUNNING_HERE", tmp_path)
 
         assert look("getty@tty1.service")["status"] == "running"
         assert (tmp_path / "called").read_text().split() == [
             "show",
-            "--property=LoadState,ActiveState,UnitFileState",
+            f"--property={systemd.PROPERTIES}",
             "--",
             "getty@tty1.service",
         ]
@@ -173,7 +177,7 @@ class TestSystemd:
         (tmp_path / "systemctl").write_text("#!/bin/sh\necho no bus >&2; exit 1\n")
         (tmp_path / "systemctl").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        monkeypatch.setattr(service, "SYSTEMD", tmp_path)
+        monkeypatch.setattr(systemd, "RUNNING_HERE", tmp_path)
         with pytest.raises(FilterError, match="ended with status 1: no bus"):
             look("web")
 
