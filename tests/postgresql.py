@@ -75,6 +75,14 @@ class PostgreSql:
         command = ["psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-U", "mco"]
         return self._run(*command, "-d", database, "-c", statement)
 
+    def begin(self, program: str, *words: str) -> subprocess.Popen[bytes]:
+        """Start a program of PostgreSQL as the server's user; who starts it ends it."""
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [str(self._programs / program), *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                extra_groups=[] if self._as else None, cwd=self.folder, **self._as,
+            )  # fmt: skip
+
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
