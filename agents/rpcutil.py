@@ -13,6 +13,8 @@ from mco_rpc.schema import Aggregate, Input, Output
 from mco_rpc.suggestion import did_you_mean
 from mco_rpc.validation import shown
 
+from .controller import STATS
+
 FACT = Input("string", "Name of a fact", prompt="Fact", max_length=256)
 FACTS = Input("array", "Names of facts", prompt="Facts", max_length=256)
 AGENT = Input("string", "Name of an agent", prompt="Agent", max_length=128)
@@ -84,12 +86,20 @@ class Rpcutil(Agent):
         known = self.node.facts()
         return {"values": {name: known[name] for name in facts if isinstance(name, str) and name in known}}
 
-    @action("List the agents with their versions", outputs={"agents": Output("array", "Name, version, description")})
+    @action(
+        "List the agents with their versions",
+        outputs={"agents": Output("array", "Name, version, description, and the digest that names the schema")},
+    )
     def agent_inventory(self) -> dict[str, Any]:
         """Return a row an agent."""
         return {
             "agents": [
-                {"name": schema.name, "version": schema.version, "description": schema.description}
+                {
+                    "name": schema.name,
+                    "version": schema.version,
+                    "description": schema.description,
+                    "digest": schema.digest,
+                }
                 for _, schema in sorted(self.node.agents().items())
             ]
         }
@@ -173,16 +183,7 @@ class Rpcutil(Agent):
 
     @action(
         "Say how the daemon fares",
-        outputs={
-            "version": Output("string", "Version of the daemon"),
-            "pid": Output("integer", "Process id on the node"),
-            "started_at": Output("float", "Seconds since the epoch"),
-            "uptime_s": Output("float", "Seconds since it started"),
-            "threads": Output("integer", "Threads in the process"),
-            "hanging_actions": Output("integer", "Actions that run past their deadline"),
-            "inactive_agents": Output("hash", "Agents it does not offer, and why"),
-            "counters": Output("hash", "Requests by what became of them"),
-        },
+        outputs=STATS,
         aggregates=[Aggregate("summary", "version")],
     )
     def daemon_stats(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,9 @@ from typing import Any, ClassVar, TypeVar
 
 from mco_rpc import __version__
 from mco_rpc.command import MAX_OUTPUT_BYTES, Completed, command_exists, run
-from mco_rpc.current import Tell, current
+from mco_rpc.current import current
 from mco_rpc.errors import ConfigError, TimedOut
+from mco_rpc.lines import Lines
 from mco_rpc.node_view import NodeView
 from mco_rpc.schema import DEFAULT_TIMEOUT_S, ActionSchema, AgentSchema, Aggregate, Input, Output
 from mco_rpc.soundness import is_older
@@ -47,8 +47,6 @@ Action = Callable[..., dict[str, Any]]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _DECLARED = "__mco_action__"
 _INLINE = "__mco_inline__"
-# A line that does not end is told in parts.
-MAX_LINE_LENGTH = 4096
 
 # When the call in this thread has to be over, on time.monotonic's clock; the node sets it.
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -104,6 +102,7 @@ class Agent:
         requires: the oldest version of the node that it runs on; any if empty.
         timeout_s: seconds an action may take unless it says otherwise.
         activate_when: why this node cannot offer the agent with these settings, or None if it can.
+        why_off: why a node does not offer it unless its configuration says ``enabled: true``; offered if empty.
         setting_names: the keys that ``agents: {NAME: {...}}`` of the node's configuration may hold.
     """
 
@@ -114,6 +113,7 @@ class Agent:
     url: ClassVar[str] = ""
     requires: ClassVar[str] = ""
     timeout_s: ClassVar[float] = DEFAULT_TIMEOUT_S
+    why_off: ClassVar[str] = ""
     setting_names: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
@@ -135,6 +135,15 @@ class Agent:
                     f"agents: {self.schema().name}: unknown setting {key!r}"
                     f"{did_you_mean(key, self.setting_names)}; known are: {known}"
                 )
+
+    def setting(self, key: str, default: Any) -> Any:
+        """Return a setting of the same type as its default; raise `ConfigError` if it is of another."""
+        import msgspec
+
+        try:
+            return msgspec.convert(self.settings.get(key, default), type(default))
+        except msgspec.ValidationError as e:
+            raise ConfigError(f"agents: {self.schema().name}: {key}: {e}") from e
 
     @property
     def node(self) -> NodeView:
@@ -200,12 +209,19 @@ class Agent:
         check: bool = False,
         max_output_bytes: int = MAX_OUTPUT_BYTES,
         is_streamed: bool = False,
+        timeout_s: float | None = None,
+        environment: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
     ) -> Completed:
         """Run a command within the deadline of the call that this thread works for.
 
         Args:
             check: whether a status other than 0 aborts the action.
             is_streamed: whether a caller who follows sees what it prints as it prints it.
+            timeout_s: seconds it may take, if that is over before the call's deadline.
+            environment: all its variables; the node's own if None.
+            user: who runs it, with the groups of that user; the node's own if None.
 
         Raises:
             TimedOut: the deadline passed; the command's process group was killed.
@@ -215,8 +231,10 @@ class Agent:
         left_s = time_left_s(self.timeout_s)
         if left_s <= 0:
             raise TimedOut(f"no time was left to run `{argv[0]}`")
+        if timeout_s is not None:
+            left_s = min(left_s, timeout_s)
         request = current()
-        with _Lines(request.tell) if is_streamed and request.is_followed else contextlib.nullcontext() as lines:
+        with Lines(request.tell) if is_streamed and request.is_followed else contextlib.nullcontext() as lines:
             return run(
                 argv,
                 deadline=time.monotonic() + left_s,
@@ -225,34 +243,10 @@ class Agent:
                 max_output_bytes=max_output_bytes,
                 cancellation=request.cancellation,
                 on_output=lines.add if lines else None,
+                environment=environment,
+                cwd=cwd,
+                user=user,
             )
-
-
-class _Lines:
-    """Tells what a command prints in whole lines, as many at a time as there are, and the rest at its end."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self._begun = {"stdout": "", "stderr": ""}
-        # A character may come in two parts.
-        self._decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in self._begun}
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for stream, begun in self._begun.items():
-            if rest := begun + self._decoders[stream].decode(b"", final=True):
-                self._tell(stream, rest, {})
-
-    def add(self, stream: str, chunk: bytes) -> None:
-        """Take what came."""
-        lines, mark, rest = (self._begun[stream] + self._decoders[stream].decode(chunk)).rpartition("\n")
-        if len(rest) > MAX_LINE_LENGTH:
-            lines, mark, rest = lines + mark + rest, "", ""
-        self._begun[stream] = rest
-        if lines or mark:
-            self._tell(stream, lines + mark, {})
 
 
 def time_left_s(default: float) -> float:

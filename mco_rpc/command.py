@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from mco_rpc.current import Cancellation
 from mco_rpc.errors import ActionAborted, TimedOut
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 MAX_OUTPUT_BYTES = 256 * 1024
 _CHUNK_BYTES = 65536
 _MAX_PIPE_BYTES = 1024 * 1024
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STREAMS = ("stdout", "stderr")
+_SETTINGS = "MCO_"  # so the variables of `mco_rpc.config` begin
 # The name of the stream, and some of what came.
 OnOutput = Callable[[str, bytes], None]
 
@@ -63,6 +65,9 @@ def run(
     max_output_bytes: int = MAX_OUTPUT_BYTES,
     cancellation: Cancellation | None = None,
     on_output: OnOutput | None = None,
+    environment: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    user: str | None = None,
 ) -> Completed:
     """Run a command to its end.
 
@@ -72,6 +77,8 @@ def run(
         on_output: gets what it prints as it prints it: ``stdout`` or ``stderr``, and the bytes.
         max_output_bytes: of each output so much is kept; the rest is read and dropped.
         check: whether a status other than 0 aborts the action.
+        environment: all its variables; ours without our settings, of another user few of them, if None.
+        user: who runs it, with the groups of that user; we if None.
 
     Raises:
         TimedOut: the deadline passed.
@@ -82,8 +89,9 @@ def run(
 
     wish = cancellation or Cancellation()
     wish.check()
+    if environment is None:
+        environment = clean_environment() if user else inherited_environment()
 
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     try:
         process = subprocess.Popen(
             argv,
@@ -91,7 +99,9 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
+            cwd=cwd,
             start_new_session=True,
+            **(_as_user(user) if user is not None else {}),
         )
     except OSError as e:
         raise ActionAborted(f"`{argv[0]}` cannot be started: {e.strerror}; is it installed on this node?") from e
@@ -113,6 +123,33 @@ def run(
     if check and done.returncode:
         raise ActionAborted(str(done))
     return done
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Return the variables of a command that is not ours: none of the daemon's own, which may hold a password."""
+    passed_on = {name: os.environ[name] for name in ("HOME", "TZ") if os.environ.get(name)}
+    return {"PATH": os.environ.get("PATH") or _PATH, **passed_on, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **more}
+
+
+def inherited_environment(**more: str) -> dict[str, str]:
+    """Return our variables without our settings: a broker's password is nothing for a command, or for its user."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+    return {**ours, "PATH": os.environ.get("PATH") or _PATH, "LC_ALL": "C.UTF-8", **more}
+
+
+def _as_user(name: str) -> dict[str, Any]:
+    """Return what `subprocess.Popen` needs to run a command as another user; raise `ActionAborted` without one."""
+    import grp
+    import pwd
+
+    try:
+        found = pwd.getpwnam(name)
+    except (KeyError, ValueError) as e:
+        raise ActionAborted(f"there is no user {name!r} on this node") from e
+    groups = {group.gr_gid for group in grp.getgrall() if name in group.gr_mem} | {found.pw_gid}
+    if os.geteuid() == found.pw_uid:
+        return {}
+    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": sorted(groups)}
 
 
 def _pump(

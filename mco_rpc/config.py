@@ -32,6 +32,7 @@ __all__ = [
     "BrokerSettings",
     "ClientSettings",
     "NodeSettings",
+    "client_file",
     "client_settings",
     "load_settings",
     "node_settings",
@@ -39,8 +40,11 @@ __all__ = [
 ]
 
 PREFIX = "MCO_"
-# Variables that are not settings: which file to read, which lab a command runs in, where to record.
-_NOT_SETTINGS = frozenset({"MCO_CONFIG", "MCO_LAB", "MCO_RECORD"})
+# Variables that are not settings: which file to read, which lab a command runs in, where to record,
+# whether a shell that completes a word may ask the fleet.
+_NOT_SETTINGS = frozenset({"MCO_CONFIG", "MCO_LAB", "MCO_RECORD", "MCO_CALL", "MCO_COMPLETE_LIVE"})
+# What an external agent is told: it may run `mco`.
+_NOT_SETTINGS_AT_ALL = ("MCO_CALL_", "MCO_INPUT_", "MCO_SETTING_")
 
 _Settings = TypeVar("_Settings", bound=BrokerSettings)
 
@@ -55,9 +59,7 @@ def client_settings(file: Path | None = None, environment: Mapping[str, str] | N
         ConfigError: what is wrong, in which file or variable.
     """
     environment = os.environ if environment is None else environment
-    home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
-    candidates = (home / "mco" / "client.yaml", Path("/etc/mco/client.yaml"))
-    made = _load(ClientSettings, _file(file, environment, candidates), environment)
+    made = _load(ClientSettings, client_file(file, environment), environment)
     if made.caller:
         return made
     try:
@@ -65,6 +67,17 @@ def client_settings(file: Path | None = None, environment: Mapping[str, str] | N
     except ConfigError as e:
         raise ConfigError(f"key_file: its name is the caller's unless `caller` is set, and {e}") from e
     return msgspec.structs.replace(made, caller=caller)
+
+
+def client_file(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the file that the settings of who asks are read from, None if there is none.
+
+    Raises:
+        ConfigError: one was named, and is not there.
+    """
+    environment = os.environ if environment is None else environment
+    home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
+    return _file(file, environment, (home / "mco" / "client.yaml", Path("/etc/mco/client.yaml")))
 
 
 def node_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> NodeSettings:
@@ -121,7 +134,9 @@ def _load(kind: type[_Settings], file: Path | None, environment: Mapping[str, st
             raise ConfigError(f"{file}: unknown key {key!r}{did_you_mean(key, known)}")
     for variable, text in environment.items():
         key = variable.removeprefix(PREFIX).lower()
-        if variable.startswith(PREFIX) and variable not in _NOT_SETTINGS and text:
+        if variable in _NOT_SETTINGS or variable.startswith(_NOT_SETTINGS_AT_ALL):
+            continue
+        if variable.startswith(PREFIX) and text:
             if key not in known:
                 # The other side's variables may be set for it in the same shell.
                 if key in _ALL_KEYS:

@@ -73,6 +73,7 @@ class Current:
         caller: who asked, vouched for by the signature.
         is_noop: whether nothing may be changed.
         is_followed: whether the caller wants to hear what the action tells.
+        request_id: what names the request; empty outside of one.
     """
 
     caller: str = ""
@@ -80,6 +81,8 @@ class Current:
     is_followed: bool = False
     tell: Tell = _say_nothing
     cancellation: Cancellation = field(default_factory=Cancellation)
+    request_id: str = ""
+    collective: str = ""
 
 
 # Outside of a request, in a test for instance, an action works for nobody.

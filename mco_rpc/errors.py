@@ -24,6 +24,7 @@
     │   ├── Denied               the caller may not
     │   ├── TimedOut             the action did not end before its deadline
     │   └── Expired              the request came too late, or a clock is wrong
+    │       └── ClockSkew        it came from the future: a clock is wrong for certain
     ├── TooManyNodes             a call would reach more nodes than its cap allows: nothing was sent
     ├── DiscoveryError           no node could be found, or a discovery source cannot serve this filter
     └── ExpectationFailed        the fleet answered, and it is not as it should be (also an AssertionError)
@@ -143,6 +144,10 @@ class Expired(RequestError):
     """The request came after its time to live, or from a clock that is too far off."""
 
     status = Status.EXPIRED
+
+
+class ClockSkew(Expired):
+    """The request is from the future: the caller's clock or the node's is wrong."""
 
 
 class TooManyNodes(McoError):

@@ -73,6 +73,15 @@ def node_queue(identity: str) -> str:
     return f"mco.node.{identity}"
 
 
+def handover_queue(queue: str) -> str:
+    """Return the queue of a node's new process, while the old one still has the node's own ``queue``.
+
+    >>> handover_queue(node_queue("web1"))
+    'mco.handover.web1'
+    """
+    return f"mco.handover.{queue.removeprefix(node_queue(''))}"
+
+
 def reply_queue(reply_key: str) -> str:
     """Return the one queue of a client whose answers come under ``reply_key``."""
     return f"mco.reply.{reply_key}"

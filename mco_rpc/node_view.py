@@ -3,13 +3,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from mco_rpc.data import SourceSchema
     from mco_rpc.filters import Subject
     from mco_rpc.schema import AgentSchema
+
+
+class NodeControl(Protocol):
+    """What an agent may have the daemon do; each answer is plain data, and what fails raises `RequestError`."""
+
+    def reload_agent(self, name: str) -> dict[str, Any]:
+        """Load one agent again, and say what became of it."""
+
+    def reload_agents(self) -> dict[str, Any]:
+        """Load all agents and data sources again, and say what became of them."""
+
+    def reload_facts(self) -> dict[str, Any]:
+        """Gather facts now, and say which are different."""
+
+    def log_level(self, level: str, *, is_noop: bool = False) -> dict[str, Any]:
+        """Log from this level on, and say from which one before."""
+
+    def drain(self, by: str, reason: str, *, is_noop: bool = False) -> dict[str, Any]:
+        """Take no more work."""
+
+    def still_running(self, until: float | None, go_on: Callable[[], None]) -> list[dict[str, Any]]:
+        """Return what waits or runs, once nothing does or it is ``until`` on `time.monotonic`'s clock.
+
+        Args:
+            until: None not to wait.
+            go_on: is called now and then; raises if nobody wants to wait any longer.
+        """
+
+    def resume(self, by: str, *, is_noop: bool = False) -> dict[str, Any]:
+        """Take work again."""
+
+    def exit(self, by: str) -> dict[str, Any]:
+        """End the daemon once what runs has ended."""
+
+    def restart(self, by: str, until: float) -> dict[str, Any]:
+        """Have a new process take over, and say whether it did, until then on `time.monotonic`'s clock."""
 
 
 class NodeView(Protocol):
@@ -52,6 +88,10 @@ class NodeView(Protocol):
 
     def cancel(self, request_id: str) -> str:
         """Cancel a request of the caller whom this thread works for; return what became of it."""
+
+    @property
+    def control(self) -> NodeControl:
+        """What the daemon can be told to do."""
 
     def settings(self) -> Mapping[str, Any]:
         """Return its configuration, secrets left out."""

@@ -13,8 +13,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
-from mco_rpc.errors import Expired, SecurityError
+from mco_rpc.errors import ClockSkew, Expired, SecurityError
 from mco_rpc.messages import Request
 
 MAX_REMEMBERED = 200_000
@@ -73,7 +74,7 @@ class ReplayGuard:
                 f"time to live of {request.ttl_s:g} s; more than 0 and at most {self._max_ttl_s:g} s is accepted"
             )
         if not age_s >= -self._max_skew_s:
-            raise Expired(
+            raise ClockSkew(
                 f"clock skew: the request is from {-age_s:.1f} s in the future of this node's clock; "
                 f"up to {self._max_skew_s:g} s is accepted; set both clocks (NTP)"
             )
@@ -98,6 +99,27 @@ class ReplayGuard:
                 f"caller came quicker (after a clock was set this passes within {2 * WINDOW_S:g} s)"
             )
         return request.ttl_s - max(delay_s, 0.0)
+
+    def told(self) -> dict[str, Any]:
+        """Return all that is remembered, as plain data, for the guard of a process that takes over on this host."""
+        with self._lock:
+            return {
+                "began": self._began,
+                "began_monotonic": self._began_monotonic,
+                "forget": self._forget,
+                "forgotten_until": self._forgotten_until,
+                "delays": self._delays.told(),
+            }
+
+    def adopt(self, told: dict[str, Any]) -> None:
+        """Go on where another guard ended; it must not have admitted anything since it told, nor this one before."""
+        with self._lock:
+            self._began, self._began_monotonic = told["began"], told["began_monotonic"]
+            self._forget = [(until, caller, request_id) for until, caller, request_id in told["forget"]]
+            self._seen = {(caller, request_id) for _, caller, request_id in self._forget}
+            self._count_of = Counter(caller for _, caller, _ in self._forget)
+            self._forgotten_until = told["forgotten_until"]
+            self._delays.adopt(told["delays"])
 
     def _began_by(self, now: float, monotonic: float) -> float:
         """Return when this guard began, by the clock as it is set now."""
@@ -147,6 +169,17 @@ class _Delays:
         self._window = 0
         self._lows: dict[tuple[str, str], float] = {}
         self._lows_before: dict[tuple[str, str], float] = {}
+
+    def told(self) -> dict[str, Any]:
+        """Return what was seen, as plain data."""
+        lows, before = ([[*key, low] for key, low in each.items()] for each in (self._lows, self._lows_before))
+        return {"window": self._window, "lows": lows, "lows_before": before}
+
+    def adopt(self, told: dict[str, Any]) -> None:
+        """Go on with what another one saw."""
+        self._window = told["window"]
+        self._lows = {(caller, sender): low for caller, sender, low in told["lows"]}
+        self._lows_before = {(caller, sender): low for caller, sender, low in told["lows_before"]}
 
     def of(self, request: Request, age_s: float, monotonic: float) -> float:
         """Return the seconds that a request was delayed, and compare later ones with it."""

@@ -13,6 +13,7 @@ from mco_rpc.errors import ConfigError
 from mco_rpc.suggestion import did_you_mean
 
 _MAX_HEARTBEAT_S = 65535
+_MAX_PORT = 65535
 # A client refuses to send more than nodes read unless their configuration says otherwise.
 DEFAULT_MAX_BODY_BYTES = 1024 * 1024
 DISCOVERY_KINDS = ("broadcast", "inventory", "flatfile", "stdin", "external", "registry")
@@ -117,6 +118,7 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
         registration_facts: the facts that are told: ``true`` for all, or a list of names.
         classes_file: YAML list, or one class a line.
         libdir: folders with agents and data sources of one's own.
+        libdir_interval_s: seconds between two looks at whether files in them changed; 0 for never.
         agents: settings by agent name; ``enabled: false`` leaves one out.
         data: settings by the name of a data source; ``enabled: false`` leaves one out.
         workers: actions that run at the same time.
@@ -131,6 +133,11 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
         audit_file: JSON lines, one a request; empty means none.
         log_level: debug, info, warning or error.
         log_format: text or json.
+        metrics_textfile: file ending in .prom that the node's counters are written to, for node_exporter's textfile
+            collector; empty for none. It needs the extra ``metrics``, and so does ``metrics_port``.
+        metrics_interval_s: seconds between two writings of it.
+        metrics_port: TCP port on which Prometheus may fetch them; 0 for none.
+        metrics_address: the address to listen on there.
     """
 
     identity: str = ""
@@ -145,6 +152,7 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
     registration_facts: bool | tuple[str, ...] = True
     classes_file: str = "/etc/mco/classes.yaml"
     libdir: tuple[str, ...] = ()
+    libdir_interval_s: float = 10.0
     agents: dict[str, dict[str, Any]] = {}
     data: dict[str, dict[str, Any]] = {}
     workers: int = 8
@@ -158,6 +166,10 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
     audit_file: str = ""
     log_level: str = "info"
     log_format: str = "text"
+    metrics_textfile: str = ""
+    metrics_interval_s: float = 15.0
+    metrics_port: int = 0
+    metrics_address: str = "127.0.0.1"
 
     def check(self) -> None:
         """Raise `ConfigError` for a value that its type allows and nothing else does."""
@@ -167,9 +179,9 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
             raise ConfigError("collectives: at least one is needed")
         for collective in self.collectives:
             names.check("collective", collective)
-        for name in ("facts_interval_s", "workers", "queue_limit", "max_body_bytes", "max_ttl_s"):
+        for name in ("facts_interval_s", "workers", "queue_limit", "max_body_bytes", "max_ttl_s", "metrics_interval_s"):
             _positive(self, name)
-        for name in ("max_clock_skew_s", "drain_timeout_s"):
+        for name in ("max_clock_skew_s", "drain_timeout_s", "libdir_interval_s"):
             _not_negative(self, name)
         if not MIN_REGISTRATION_INTERVAL_S <= self.registration_interval_s <= MAX_REGISTRATION_INTERVAL_S:
             raise ConfigError(
@@ -180,6 +192,13 @@ class NodeSettings(BrokerSettings, kw_only=True, frozen=True, forbid_unknown_fie
             _not_negative(self, "identity_grace_s")
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
         _one_of("log_format", self.log_format, ("text", "json"))
+        if not 0 <= self.metrics_port <= _MAX_PORT:
+            raise ConfigError(f"metrics_port: expected 0 to {_MAX_PORT}, got {self.metrics_port}")
+        if self.metrics_textfile and not self.metrics_textfile.endswith(".prom"):
+            raise ConfigError(
+                f"metrics_textfile: {self.metrics_textfile!r}: the textfile collector reads only files "
+                "that end in .prom"
+            )
 
 
 def _positive(settings: BrokerSettings, name: str) -> None:

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,19 +18,22 @@ from mco_rpc.security import Security
 from mco_rpc.status import Status
 
 from .audit import Audit
+from .ladder import Climb
 from .rejections import Rejections
+from .shown import SHOWN
+from .tally import Rung, Tally
 
 _log = logging.getLogger(__name__)
-# Characters of a name from the network that are shown and recorded.
-SHOWN = 128
 MAX_FILTER_LENGTH = 1000
+# Where a call ended of which the action had begun.
+_BEGUN = frozenset({Rung.OK, Rung.REFUSED, Rung.FAILED, Rung.OUTPUT, Rung.CANCELLED, Rung.TIME_OUT, Rung.REPLY})
 
 
 class Answers:
     """Gives every answer of a node, from any thread.
 
     Args:
-        digests: of the schemas of this node's agents, by name.
+        tally: counts them.
         send: publishes replies, from any thread.
         clock: seconds since the epoch.
     """
@@ -43,7 +44,7 @@ class Answers:
         collectives: tuple[str, ...],
         security: Security,
         audit: Audit,
-        digests: Mapping[str, str],
+        tally: Tally,
         send: Callable[[Packet], None],
         max_body_bytes: int,
         clock: Callable[[], float] = time.time,
@@ -51,33 +52,27 @@ class Answers:
         self._collectives = collectives
         self._security = security
         self._audit = audit
-        self._digests = digests
+        self._tally = tally
         self._send = send
         self._max_body_bytes = max_body_bytes
         self._clock = clock
-        self._counters: Counter[str] = Counter()
-        self._lock = threading.Lock()
         self._rejections = Rejections(audit, clock)
-
-    def count(self, what: str) -> None:
-        """Count one more of something."""
-        with self._lock:
-            self._counters[what] += 1
-
-    def counters(self) -> dict[str, int]:
-        """Return how many there were of what."""
-        with self._lock:
-            return dict(self._counters)
 
     def close(self) -> None:
         """Record what is still to be recorded."""
         self._rejections.close()
 
     def give(
-        self, request: Request, arrived: float, status: Status, message: str, data: Mapping[str, Any] | None = None
+        self,
+        request: Request,
+        climb: Climb,
+        rung: Rung,
+        status: Status,
+        message: str,
+        data: Mapping[str, Any] | None = None,
     ) -> None:
-        """Answer a request; ``arrived`` is when it came, on `time.monotonic`'s clock."""
-        ran_s = time.monotonic() - arrived
+        """Answer a request that ended on a rung."""
+        ran_s = time.monotonic() - climb.arrived
         reply = Reply(
             id=request.id,
             collective=request.collective,
@@ -89,20 +84,27 @@ class Answers:
             message=message[:4096],
             data=dict(data or {}),
             ran_s=round(ran_s, 6),
-            schema=self._digests.get(request.agent, ""),
+            schema=climb.offer.digests.get(request.agent, ""),
         )
         body, sent = self._encoded(reply)
         outcome = Status(sent.status).text
-        self.count(outcome)
+        self._count(request, climb, Rung.REPLY if sent is not reply else rung, outcome, ran_s)
         self._record(request, sent.sent_at, int(sent.status), outcome, sent.message, reply.ran_s)
         # Last: no answer without a record, and the thread that sends need not compete with this one.
         if self._can_reply(request):
             self._send(self._packet(request, "reply", body))
+            self._tally.add("replies")
 
-    def pass_over(self, request: Request, arrived: float) -> None:
+    def _count(self, request: Request, climb: Climb, rung: Rung, outcome: str, ran_s: float) -> None:
+        schema = climb.offer.schemas.get(request.agent)
+        if rung in _BEGUN and schema is not None and request.action in schema.actions:
+            self._tally.use(f"{request.agent}#{request.action}", ran_s, is_ok=rung is Rung.OK)
+        self._tally.end(rung, outcome)
+
+    def pass_over(self, request: Request, climb: Climb) -> None:
         """Record a request for others that this node had to work for to know."""
-        self.count("filtered")
-        ran_s = round(time.monotonic() - arrived, 6)
+        self._tally.end(Rung.FILTER, "filtered")
+        ran_s = round(time.monotonic() - climb.arrived, 6)
         self._record(request, self._clock(), None, "filtered", "the filter does not match", ran_s)
 
     def _record(self, request: Request, at: float, status: int | None, outcome: str, reason: str, ran_s: float) -> None:
@@ -137,7 +139,9 @@ class Answers:
             raise MessageError(
                 f"what it told has {len(body):,} bytes; at most {self._max_body_bytes:,} can be sent at a time"
             )
-        self._send(self._packet(request, "ack" if isinstance(message, Ack) else "progress", body))
+        kind = "ack" if isinstance(message, Ack) else "progress"
+        self._send(self._packet(request, kind, body))
+        self._tally.add("acks" if kind == "ack" else kind)
         return len(body)
 
     def _can_reply(self, request: Request) -> bool:
@@ -175,15 +179,7 @@ class Answers:
             signature=self._security.sign(body),
         )
 
-    def reject(self, packet: Packet, error: Exception) -> None:
+    def reject(self, packet: Packet, rung: Rung, error: Exception) -> None:
         """Record a message that nobody is answered for: whoever sent it is not who it names."""
-        self.count("rejected")
+        self._tally.end(rung, "rejected")
         self._rejections.keep(packet, error)
-
-
-def said(error: BaseException) -> str:
-    """Return the text of an error, whatever it is."""
-    try:
-        return str(error)
-    except Exception:
-        return "it cannot even say why"

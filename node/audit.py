@@ -26,7 +26,13 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Audit(Protocol):
-    """Keeps records."""
+    """Keeps records.
+
+    Attributes:
+        failures: the records that could not be kept.
+    """
+
+    failures: int
 
     def record(self, entry: dict[str, Any]) -> None:
         """Keep one record; never raise."""
@@ -39,6 +45,7 @@ class MemoryAudit:
     """The last records, for tests and first looks; with ``keep=0`` none, where no audit is configured."""
 
     def __init__(self, keep: int = 1000) -> None:
+        self.failures = 0
         self.entries: deque[dict[str, Any]] = deque(maxlen=keep)
 
     def record(self, entry: dict[str, Any]) -> None:
@@ -54,6 +61,7 @@ class JsonLinesAudit:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.failures = 0
         self._lock = threading.Lock()
         self._fd = -1
         self._is_torn = False
@@ -74,6 +82,7 @@ class JsonLinesAudit:
                     self._reopen()
                 self._append(line)
         except (OSError, TypeError, ValueError, RecursionError) as e:
+            self.failures += 1
             _log.error("audit record of request %s could not be written to %s: %s", entry.get("request"), self._path, e)
 
     def close(self) -> None:

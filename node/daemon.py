@@ -4,39 +4,43 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import msgspec
-
-from mco_rpc import __version__, names
-from mco_rpc.agent import Agent, NodeView, time_left_s
-from mco_rpc.config import NodeSettings, redacted
-from mco_rpc.connector import Connector, Packet, node_endpoint
-from mco_rpc.data import SourceSchema
+from mco_rpc import names
+from mco_rpc.config import NodeSettings
+from mco_rpc.connector import Endpoint, NodeConnector, Packet, node_endpoint
 from mco_rpc.errors import BrokerError, IdentityTaken
-from mco_rpc.filters import Subject
 from mco_rpc.replay import ReplayGuard
-from mco_rpc.schema import AgentSchema
 from mco_rpc.security import Security
 
 from . import authorization
 from .answers import Answers
 from .audit import Audit, JsonLinesAudit, MemoryAudit
-from .data.sources import Ask, Sources
+from .control import Control, Successor
 from .dispatch import Dispatcher
+from .draining import Draining
 from .facts import Facts, watch_classes, watch_facts
-from .loader import Loaded, load
+from .gate import Gate
+from .handover import Handover
+from .loader import load
+from .offer import Offer
 from .registration import Registration
+from .reloading import Load, Reloading
+from .running import Running
+from .tally import Tally
+from .view import View
 from .workers import Workers
 
+if TYPE_CHECKING:
+    from mco_rpc.connector.movable import MovableConnector
+
+    from .metrics import Exporter
+
 _log = logging.getLogger(__name__)
-# For whoever asks a data source outside of a request.
-_DATA_TIMEOUT_S = 10.0
 
 
 class EventListener(Protocol):
@@ -53,7 +57,7 @@ class EventListener(Protocol):
         """Learn that events come in from now on, or do not."""
 
 
-class Node:
+class Node(View):
     """Answers for one identity until it is stopped; also the `mco_rpc.agent.NodeView` of its agents.
 
     Args:
@@ -62,19 +66,25 @@ class Node:
         audit: where requests are recorded; the configured file, or nowhere, if None.
         loader: finds the agents that it offers.
         events: gets what other nodes say unasked; nobody if None.
+        changed: is called, from any thread, when its connection or what it offers has changed, and when it is over.
+        reread: reads its configuration again.
+        succeed: has another process take over.
     """
 
     def __init__(
         self,
         settings: NodeSettings,
-        connector: Connector,
+        connector: NodeConnector,
         security: Security,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         audit: Audit | None = None,
-        loader: Callable[[NodeSettings, NodeView], Loaded] = load,
+        loader: Load = load,
         events: EventListener | None = None,
+        changed: Callable[[], None] = lambda: None,
+        reread: Callable[[], NodeSettings] | None = None,
+        succeed: Successor | None = None,
     ) -> None:
         self._settings, self._connector, self._security, self._clock = settings, connector, security, clock
         self._started = clock()
@@ -89,56 +99,139 @@ class Node:
         )
         self._audit = audit or (JsonLinesAudit(Path(settings.audit_file)) if settings.audit_file else MemoryAudit(0))
         self._workers = Workers(settings.workers, settings.queue_limit)
-        self._loaded = loader(settings, self)
-        self._schemas = {name: agent.schema() for name, agent in self._loaded.agents.items()}
-        self._sources = Sources(self._loaded.sources, self._loaded.inactive_sources)
+        self._tally, self._draining, self._running = Tally(), Draining(), Running()
+        self._is_started = False
+        self._reloading = Reloading(settings, self, loader, self._offer_changed, clock)
         self._answers = Answers(
             collectives=settings.collectives,
             security=security,
             audit=self._audit,
-            digests={name: schema.digest for name, schema in self._schemas.items()},
+            tally=self._tally,
             send=lambda packet: connector.publish((packet,)),
             max_body_bytes=settings.max_body_bytes,
             clock=clock,
         )
+        guard = ReplayGuard(clock, settings.max_clock_skew_s, settings.max_ttl_s, monotonic=monotonic)
         self._dispatcher = Dispatcher(
-            subject=self.subject,
-            agents=self._loaded.agents,
+            offer=lambda: self._reloading.offer,
+            subject=self._subject,
             collectives=settings.collectives,
             security=security,
-            guard=ReplayGuard(clock, settings.max_clock_skew_s, settings.max_ttl_s, monotonic=monotonic),
+            guard=guard,
             authorization=authorization.make(settings.authorization),
             workers=self._workers,
             answers=self._answers,
+            tally=self._tally,
+            draining=self._draining,
+            running=self._running,
             max_body_bytes=settings.max_body_bytes,
             clock=clock,
         )
         self._registration = Registration(
-            settings, self, security, lambda packet: connector.publish((packet,)), clock=clock, monotonic=monotonic
+            settings,
+            self,
+            security,
+            lambda packet: connector.publish((packet,)),
+            clock=clock,
+            monotonic=monotonic,
+            drained=self._draining.told,
         )
+        self._control = Control(
+            settings,
+            reloading=self._reloading,
+            facts=self._facts,
+            draining=self._draining,
+            running=self._running,
+            clock=clock,
+            adopt=self._adopt,
+            said=self._registration.again,
+            over=self._end,
+            reread=reread,
+            succeed=succeed,
+        )
+        gate = Gate(self._dispatcher.receive)
+        self._take = gate.take
+        # Only a process of its own is handed over, and its connector can.
+        exporter = _exporter(settings, self.stats)
+        self.handover = Handover(cast("MovableConnector", connector), guard, gate, exporter)
         self._events = events
         self._event_exchanges = frozenset(names.exchange(c, names.EVENT) for c in settings.collectives)
         self._refused_since: float | None = None
+        self._changed = changed
+        self._connected_since: float | None = None
+        self._connections = 0
         self.is_connected = threading.Event()
         self.is_over = threading.Event()
         self.fatal: BrokerError | None = None
 
-    def start(self) -> None:
-        """Gather facts and connect; `is_connected` is set when requests can come."""
+    def start(self, *, is_successor: bool = False) -> None:
+        """Gather facts and connect; `is_connected` is set when requests can come.
+
+        Args:
+            is_successor: whether another process of this node is at work, from which this one takes over later.
+        """
+        self.handover.begin(is_successor=is_successor)
         self._facts.start()
         self._registration.start()
+        self._connector.open(self._endpoint(), self)
+        self._is_started = True
+        self._reloading.watch()
+
+    def _endpoint(self) -> Endpoint:
         topics = self._events.topics if self._events else ()
-        agents = [name for name in self._loaded.agents if name not in self._loaded.unbound]
-        self._connector.open(node_endpoint(self.identity, self.collectives, agents, topics), self)
+        made = node_endpoint(self.identity, self.collectives, self._reloading.offer.bound, topics)
+        return self.handover.endpoint(made)
+
+    def take_over(self, given: Mapping[str, Any]) -> None:
+        """Go on where the old process of this node ended; `is_connected` is set when its queue is ours."""
+        self.handover.take(given)
+        self.handover.move(self._endpoint(), self.on_connected)
+
+    def take_back(self, until: float) -> None:
+        """Work on, as there is no new process; wait for our queue until then on `time.monotonic`'s clock."""
+        if self.handover.is_given:
+            self.is_connected.clear()
+        self.handover.take_back(self.is_connected.set)
+        self.is_connected.wait(max(0.0, until - time.monotonic()))
+
+    def _offer_changed(self, offer: Offer) -> None:
+        if self._is_started and not self.handover.is_given:
+            self._connector.rebind(self._endpoint())
+            self._registration.again()
+            self._changed()
+
+    def _adopt(self, settings: NodeSettings) -> None:
+        self._settings = settings
+
+    def _end(self) -> None:
+        self.is_over.set()
+        self._changed()
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """Seconds that a stop waits for running actions."""
+        return self._settings.drain_timeout_s
+
+    def pulse(self, told: Callable[[], None]) -> None:
+        """Call ``told`` on the thread that takes and sends messages, unless that hangs or the workers do."""
+        self._workers.told()  # waits for what every job waits for
+        self._connector.soon(told)
+
+    def hurry(self) -> None:
+        """Have a `stop` that is at work wait for nothing more, from any thread."""
+        self._workers.hurry()
 
     def stop(self) -> bool:
         """Take no more requests, let the running ones end and answer, and leave; say whether all ended in time."""
+        self._reloading.stop()
         is_done = self._workers.drain(self._settings.drain_timeout_s)
         if not is_done:
             _log.error("actions still run after %g s; stopping all the same", self._settings.drain_timeout_s)
-        self._registration.stop()
+        if not self.handover.is_given:
+            self._registration.stop()
         self._connector.close()
         self._facts.stop()
+        self.handover.end()
         self._answers.close()
         self._audit.close()
         return is_done
@@ -150,25 +243,37 @@ class Node:
         if self._events is not None and packet.exchange in self._event_exchanges:
             self._events.on_event(packet)
         else:
-            self._dispatcher.receive(packet)
+            self._take(packet)
 
     def on_returned(self, packet: Packet) -> None:
         """Take nothing back: a node sends nothing mandatory."""
 
     def on_connected(self) -> None:
         """Say that we are there."""
+        if self.handover.is_held:
+            self.handover.is_bound.set()
+            return
         self._refused_since = None
+        self._connected_since = self._clock()
+        self._connections += 1
         self._registration.connected()
         if self._events is not None:
             self._events.on_listening(is_listening=True)
         self.is_connected.set()  # last: who waits for it may stop the node, and that is said after this
+        self._changed()
 
     def on_disconnected(self, reason: BrokerError) -> None:
         """Log why; give up only on an identity that stays taken."""
+        if self.handover.is_held:
+            self.fatal = reason
+            self.handover.is_bound.set()
+            return
         self.is_connected.clear()
+        self._connected_since = None
         self._registration.disconnected()
         if self._events is not None:
             self._events.on_listening(is_listening=False)
+        self._changed()
         now = time.monotonic()
         self._refused_since = (self._refused_since or now) if isinstance(reason, IdentityTaken) else None
         configured = self._settings.identity_grace_s
@@ -176,90 +281,15 @@ class Node:
         if self._refused_since is not None and now - self._refused_since >= grace_s:
             _log.error("%s; giving up after %g s", reason, grace_s)
             self.fatal = reason
-            self.is_over.set()
+            self._end()
         else:
             _log.error("%s; trying again", reason)
 
-    # What agents may know.
 
-    @property
-    def identity(self) -> str:
-        """The node's name in the collective."""
-        return self._settings.identity
+def _exporter(settings: NodeSettings, stats: Callable[[], Mapping[str, Any]]) -> Exporter | None:
+    """Return what tells Prometheus, None if nobody asked for it; its library is imported only then."""
+    if not (settings.metrics_textfile or settings.metrics_port):
+        return None
+    from .metrics import Exporter
 
-    @property
-    def collectives(self) -> tuple[str, ...]:
-        """The collectives it answers in."""
-        return self._settings.collectives
-
-    def facts(self) -> Mapping[str, Any]:
-        """Return its facts as they are now."""
-        return self._facts.current()
-
-    def classes(self) -> frozenset[str]:
-        """Return the configuration management classes it has."""
-        classes: frozenset[str] = self._classes.current()
-        return classes
-
-    def subject(self, until: float | None = None) -> Subject:
-        """Return what filters are asked about; with a deadline on `time.monotonic`'s clock, data sources too."""
-        data = None if until is None else self.data_session(until)
-        check = None if until is None else self._sources.check_names
-        return Subject(self.identity, self.classes(), frozenset(self._schemas), self.facts(), data, check)
-
-    def agents(self) -> Mapping[str, AgentSchema]:
-        """Return the schemas of the agents it offers."""
-        return self._schemas
-
-    def data(self, source: str, arguments: tuple[str, ...]) -> Mapping[str, Any]:
-        """Ask a data source in the time that is left; raise `FilterError` if it does not answer as it should."""
-        return self._sources.query(source, arguments, time.monotonic() + time_left_s(_DATA_TIMEOUT_S))
-
-    def data_sources(self) -> Mapping[str, SourceSchema]:
-        """Return the schemas of the data sources it has."""
-        return self._sources.schemas()
-
-    def inactive_data_sources(self) -> Mapping[str, str]:
-        """Return the data sources that do not apply to it, and why."""
-        return self._sources.inactive
-
-    def data_session(self, until: float) -> Ask:
-        """Return the function by which one request asks data sources, until then on `time.monotonic`'s clock."""
-        return self._sources.session(until)
-
-    def agent(self, name: str) -> Agent:
-        """Return an agent of this node, for tests and for whoever embeds one."""
-        return self._loaded.agents[name]
-
-    def problems(self) -> list[str]:
-        """Return what is wrong with it: facts that cannot be read or registered, agents that did not load."""
-        self.facts(), self.classes()
-        others = [problem for problem in (self._classes.problem, self._registration.problem) if problem]
-        return [*self._loaded.problems, *self._facts.problems(), *others]
-
-    def stats(self) -> dict[str, Any]:
-        """Return its counters."""
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "started_at": self._started,
-            "uptime_s": round(self._clock() - self._started, 3),
-            "threads": threading.active_count(),
-            "hanging_actions": self._workers.lost,
-            "inactive_agents": dict(self._loaded.inactive),
-            "counters": self._answers.counters(),
-        }
-
-    def cancel(self, request_id: str) -> str:
-        """Cancel a request of the caller whom this thread works for; return what became of it."""
-        return self._dispatcher.cancel(request_id)
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return its configuration, secrets left out."""
-        plain: dict[str, Any] = msgspec.to_builtins(self._settings)
-        plain["brokers"] = [redacted(url) for url in self._settings.brokers]
-        return plain
-
-    def broker_addresses(self) -> list[str]:
-        """Return the addresses of the broker it is connected to or may connect to."""
-        return self._connector.addresses()
+    return Exporter(settings, stats)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+LEVELS = ("debug", "info", "warning", "error")
 _MAX_PRINTED = 1000
 
 
@@ -55,6 +56,28 @@ class PrintedLines(io.TextIOBase):
             rest = f"... ({len(text)} characters)" if len(text) > _MAX_PRINTED else ""
             logging.getLogger("printed").info("%s%s", text[:_MAX_PRINTED].rstrip(), rest)
         return len(text)
+
+
+def level() -> str:
+    """Return from which level on is logged."""
+    numbers = logging.getLevelNamesMapping()
+    now = logging.getLogger().getEffectiveLevel()
+    return next((name for name in LEVELS if numbers[name.upper()] >= now), LEVELS[-1])
+
+
+def set_level(name: str) -> None:
+    """Log from this level on."""
+    logging.getLogger().setLevel(name.upper())
+
+
+def next_level(name: str) -> str:
+    """Return the level after one: each says less, and the last is followed by the first.
+
+    >>> next_level("info"), next_level("error")
+    ('warning', 'debug')
+    """
+    at = LEVELS.index(name) if name in LEVELS else 0
+    return LEVELS[(at + 1) % len(LEVELS)]
 
 
 def _visible(text: str) -> str:

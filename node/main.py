@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import logging
-import os
-import signal
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,28 +16,45 @@ from mco_rpc.config import NodeSettings, node_settings
 from mco_rpc.errors import ConfigError, McoError
 from mco_rpc.security import keys
 
-if TYPE_CHECKING:
-    from .daemon import Node
+from .exits import EXIT_CONFIG, EXIT_OK
 
-EXIT_OK, EXIT_IDENTITY_TAKEN, EXIT_CONFIG, EXIT_STILL_RUNNING = 0, 1, 2, 3
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .control import Successor
+    from .daemon import Node
+    from .succession import Predecessor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
+    handover_fd = getattr(options, "handover_fd", None)
+    options.predecessor = None if handover_fd is None else _predecessor(handover_fd)
     try:
         settings = node_settings(options.config)
         status: int = options.do(options, settings)
     except (McoError, OSError) as e:
         print(f"mco-node: {e}", file=sys.stderr)
+        if options.predecessor is not None:
+            options.predecessor.fail(e)
         return EXIT_CONFIG
     return status
 
 
-def make_node(settings: NodeSettings) -> Node:
-    """Return the node that the settings describe, not yet started."""
-    from mco_rpc.connector.rabbitmq import RabbitmqConnector
+def _predecessor(fd: int) -> Predecessor:
+    from .succession import Predecessor
+
+    return Predecessor(fd)
+
+
+def make_node(
+    settings: NodeSettings,
+    *,
+    changed: Callable[[], None] = lambda: None,
+    reread: Callable[[], NodeSettings] | None = None,
+    succeed: Successor | None = None,
+) -> Node:
+    """Return the node that the settings describe, not yet started; for the rest see `mco_node.daemon.Node`."""
+    from mco_rpc.connector.movable import MovableConnector
     from mco_rpc.security.ed25519 import for_node
 
     from .daemon import Node
@@ -51,49 +63,26 @@ def make_node(settings: NodeSettings) -> Node:
         raise ConfigError(f"connector: {settings.connector!r}; a daemon of its own needs rabbitmq")
     seed = keys.read_private(Path(settings.key_file).expanduser())
     security = for_node(settings.identity, seed, Path(settings.trusted_callers).expanduser())
-    return Node(settings, RabbitmqConnector(settings), security)
+    connector = MovableConnector(settings)
+    return Node(settings, connector, security, changed=changed, reread=reread, succeed=succeed)
 
 
 def _run(options: argparse.Namespace, settings: NodeSettings) -> int:
-    import sdnotify
+    from .running_daemon import Daemon
 
-    from .log import configure
+    def read() -> NodeSettings:
+        made = node_settings(options.config)
+        return msgspec.structs.replace(made, log_level=options.log_level) if options.log_level else made
 
-    configure(options.log_level or settings.log_level, settings.log_format)
-    node = make_node(settings)
-    signals = {signal.SIGTERM, signal.SIGINT}
-    for number in signals:
-        signal.signal(number, lambda *_: node.is_over.set())
-    notifier = sdnotify.SystemdNotifier()
-    _log.info("mco-node %s, identity %s, pid %d", __version__, node.identity, os.getpid())
-    node.start()
-    is_ready = False
-    started = time.monotonic()
-    while not node.is_over.wait(None if is_ready else _look_again_s(time.monotonic() - started)):
-        if not is_ready and node.is_connected.is_set():
-            is_ready = True
-            notifier.notify("READY=1")
-            _say_ready(options.ready_fd)
-            _log.info("ready")
-    notifier.notify("STOPPING=1")
-    _log.info("stopping")
-    is_done = node.stop()
-    if node.fatal:
-        print(f"mco-node: {node.fatal}", file=sys.stderr)
-        return EXIT_IDENTITY_TAKEN
-    return EXIT_OK if is_done else EXIT_STILL_RUNNING
-
-
-def _look_again_s(waited_s: float) -> float:
-    """Return how long to wait for the connection: a broker may be away for days."""
-    return 0.05 if waited_s < 2 else 0.5
-
-
-def _say_ready(fd: int | None) -> None:
-    if fd is not None:
-        with contextlib.suppress(OSError):  # whoever waited has gone
-            os.write(fd, b"READY=1\n")
-            os.close(fd)
+    if options.log_level:
+        settings = msgspec.structs.replace(settings, log_level=options.log_level)
+    arguments = ["run"]
+    for option, value in (("--config", options.config), ("--log-level", options.log_level)):
+        arguments += [option, str(value)] if value is not None else []
+    daemon = Daemon(
+        settings, read, make_node, arguments=arguments, ready_fd=options.ready_fd, predecessor=options.predecessor
+    )
+    return daemon.run()
 
 
 def _keygen(_: argparse.Namespace, settings: NodeSettings) -> int:
@@ -101,6 +90,18 @@ def _keygen(_: argparse.Namespace, settings: NodeSettings) -> int:
     public = private.with_name(f"{settings.identity}.pub")
     keys.generate(private, public)
     print(f"private key {private}\npublic key  {public}  (copy it into the callers' folder trusted_nodes)")
+    return EXIT_OK
+
+
+def _install_unit(options: argparse.Namespace, _: NodeSettings) -> int:
+    from . import unit
+
+    if options.is_printed:
+        print(unit.text(), end="")
+        return EXIT_OK
+    target, is_new = unit.install()
+    print(f"{target} {'is written' if is_new else 'is as it should be'}; run:\n  systemctl daemon-reload")
+    print(f"  systemctl enable --now {unit.UNIT.removesuffix('.service')}")
     return EXIT_OK
 
 
@@ -126,9 +127,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[common], help="connect and answer until TERM or INT")
     run.add_argument("--ready-fd", type=int, metavar="FD", help="write READY=1 there when requests can come")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="instead of the configured one")
+    run.add_argument("--handover-fd", type=int, help=argparse.SUPPRESS)
     run.set_defaults(do=_run)
     keygen = commands.add_parser("keygen", parents=[common], help="make this node's key pair")
     keygen.set_defaults(do=_keygen)
+    unit = commands.add_parser("install-unit", help="write the systemd unit of this installation")
+    unit.add_argument("--print", dest="is_printed", action="store_true", help="print it instead")
+    unit.set_defaults(do=_install_unit, config=None)
     check = commands.add_parser("check", parents=[common], help="say what would be offered, and what is wrong")
     check.set_defaults(do=_check)
     return parser

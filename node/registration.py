@@ -41,6 +41,7 @@ class Registration:
         clock: seconds since the epoch.
         monotonic: seconds of a clock that nobody sets.
         splay: gives a random number between two.
+        drained: says since when, by whom and why the node takes no work; None if it does.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class Registration:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         splay: Callable[[float, float], float] = random.uniform,
+        drained: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._settings, self._node, self._security, self._send = settings, node, security, send
         self._clock, self._monotonic, self._splay = clock, monotonic, splay
+        self._drained = drained
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._saying = threading.Lock()
@@ -78,6 +81,12 @@ class Registration:
             latest_s = min(FIRST_SPLAY_S, interval_s) if self._due is None else interval_s
             self._due = self._monotonic() + self._splay(0.0, latest_s)
             self._is_connected = True
+        self._wake.set()
+
+    def again(self) -> None:
+        """Say what the node is soon, for it is another one now."""
+        with self._lock:
+            self._due = self._monotonic() + self._splay(0.0, min(FIRST_SPLAY_S, self._settings.registration_interval_s))
         self._wake.set()
 
     def disconnected(self) -> None:
@@ -157,6 +166,7 @@ class Registration:
             },
             "classes": sorted(classes),
             "facts": facts,
+            "drained": self._drained(),
         }
         some = () if self._settings.registration_facts is True else ("facts",)
         kept = {name: value for name, value in content.items() if name not in left_out}

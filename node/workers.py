@@ -61,7 +61,7 @@ class Workers:
         self._threads = 0
         self._idle = 0
         self._numbers = itertools.count()
-        self._is_stopping = False
+        self._is_stopping = self._is_hurried = False
         self._watchdog: threading.Thread | None = None
         self._watchdog_wakes = 0.0
         self._taken = self._seen = 0
@@ -70,6 +70,18 @@ class Workers:
     def lost(self) -> int:
         """The threads that hang in an action past its deadline."""
         return len(self._lost)
+
+    def told(self) -> dict[str, int]:
+        """Return how many threads there may be, and what is done and waited for."""
+        with self._changed:
+            running = len(self._deadlines)
+            return {
+                "count": self._count,
+                "running": running,
+                "waiting": max(self._pending - running, 0),
+                "hanging": len(self._lost),
+                "queue_limit": self._queue_limit,
+            }
 
     @property
     def is_stopping(self) -> bool:
@@ -99,11 +111,18 @@ class Workers:
                 self._start_thread()
             self._jobs.put(job)
 
+    def hurry(self) -> None:
+        """Have a `drain` wait no longer, from any thread."""
+        with self._changed:
+            self._is_hurried = True
+            self._changed.notify_all()
+
     def drain(self, timeout_s: float) -> bool:
         """Take no more jobs, wait for those that were taken, and answer for the rest; say whether all ended in time."""
         with self._changed:
             self._is_stopping = True
-            is_done = self._changed.wait_for(lambda: self._pending == 0, timeout_s)
+            self._changed.wait_for(lambda: self._pending == 0 or self._is_hurried, timeout_s)
+            is_done = self._pending == 0
             left = [(job, job in self._deadlines) for job in self._unclaimed]
         for job, is_begun in left:
             self._end(job, lambda job=job, is_begun=is_begun: job.on_stop(is_begun))  # type: ignore[misc]  # bound now

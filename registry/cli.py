@@ -27,6 +27,7 @@ def registry() -> None:
     \b
     Examples:
       mco registry keygen      make the registry's key pair
+      mco registry check       is all there that it needs?
       mco registry serve       listen and answer until TERM
       mco nodes                ask it (on a caller's machine)
     """  # noqa: D301 - \b keeps the lines of a paragraph apart

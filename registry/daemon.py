@@ -9,17 +9,17 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from mco_node.audit import Audit
 from mco_node.daemon import Node
-from mco_node.loader import ENTRY_POINTS, Loaded
+from mco_node.loader import ENTRY_POINTS, Loaded, Wanted
 from mco_rpc import __version__
 from mco_rpc.agent import Agent, NodeView
 from mco_rpc.config import NodeSettings
-from mco_rpc.connector import Connector
+from mco_rpc.connector import NodeConnector
 from mco_rpc.errors import BrokerError, ConfigError
+from mco_rpc.installed import entry_points
 from mco_rpc.security import Security, keys
 
 from .agent import Records, RegistryAgent
@@ -46,7 +46,7 @@ class Registry:
     def __init__(
         self,
         settings: RegistrySettings,
-        connector: Connector,
+        connector: NodeConnector,
         security: Security,
         of_nodes: Security,
         store: Store,
@@ -104,9 +104,13 @@ class Registry:
         self.store.close()
         return is_done and not lost
 
-    def _offered(self, _: NodeSettings, node: NodeView) -> Loaded:
+    def _offered(
+        self, _: NodeSettings, node: NodeView, before: Loaded | None = None, _wanted: Wanted | None = None, /
+    ) -> Loaded:
         """Offer the registry to all, and to who asks it by name what tells him whom he asks and how."""
-        usual = [entry for name in _USUAL_AGENTS for entry in entry_points(group=ENTRY_POINTS["agent"], name=name)]
+        if before is not None:
+            return before  # what it offers comes with its package
+        usual = [entry for name in _USUAL_AGENTS for entry in entry_points(ENTRY_POINTS["agent"], name)]
         agents: dict[str, Agent] = {entry.name: entry.load()(node, {}) for entry in usual}
         agents[RegistryAgent.name] = RegistryAgent(node, self._records)
         return Loaded(agents=agents, unbound=frozenset(_USUAL_AGENTS))

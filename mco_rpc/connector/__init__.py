@@ -7,7 +7,7 @@ Callbacks come on the connector's own thread and must not block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,11 +72,27 @@ class Connector(Protocol):
     def publish(self, packets: Sequence[Packet]) -> None:
         """Send messages, from any thread; without a connection they are dropped and the listener knows."""
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the connector's thread as soon as it is free, connected or not; from any thread.
+
+        Who hears nothing knows that this thread hangs.
+        """
+
     def addresses(self) -> list[str]:
         """Return the network addresses of the broker as far as they are known."""
 
     def close(self) -> None:
         """Send what was published, leave, and call the listener no more; from any thread, more than once."""
+
+
+class NodeConnector(Connector, Protocol):
+    """The connection of a node, whose agents may come and go."""
+
+    def rebind(self, endpoint: Endpoint) -> None:
+        """Route into our queue what another endpoint with that queue says, from any thread; return at once.
+
+        What is published from then on is published after that.
+        """
 
 
 def node_endpoint(

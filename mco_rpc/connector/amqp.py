@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import urllib.parse
 from collections.abc import Iterator
 
 from mco_rpc.config import BrokerSettings, redacted
 from mco_rpc.connector import Packet
 from mco_rpc.connector.lean import without
+from mco_rpc.connector.tls import TlsOptions, context_of, without_tls_options
 from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, ConfigError
 
 with without("pika.adapters.asyncio_connection", "AsyncioConnection"):
@@ -23,8 +25,9 @@ ACCESS_REFUSED, RESOURCE_LOCKED, NOT_ALLOWED = 403, 405, 530
 
 def parameters_of(url: str, settings: BrokerSettings) -> pika.URLParameters:
     """Return how to connect to a broker; raise `ConfigError` if its URL is none."""
+    is_tls = url.startswith("amqps://")
     try:
-        parameters = pika.URLParameters(url)
+        parameters = pika.URLParameters(without_tls_options(url) if is_tls else url)
         host = urllib.parse.urlsplit(url).hostname
     except Exception as e:  # beside ValueError what it stumbles over: IndexError, SyntaxError in an option, ...
         raise ConfigError(
@@ -32,6 +35,9 @@ def parameters_of(url: str, settings: BrokerSettings) -> pika.URLParameters:
         ) from e
     if not url.startswith(("amqp://", "amqps://")) or not host:
         raise ConfigError(f"brokers: {redacted(url)}: expected amqp://user:password@host:5672/vhost")
+    if is_tls and "ssl_options=" not in url:
+        options = TlsOptions.of(url)
+        parameters.ssl_options = pika.SSLOptions(context_of(options), options.server_name or host)
     parameters.heartbeat = settings.heartbeat_s
     parameters.socket_timeout = settings.connect_timeout_s
     parameters.stack_timeout = settings.connect_timeout_s * 2
@@ -89,6 +95,9 @@ def reason_of(broker: str, error: BaseException) -> BrokerError:
         if code == ACCESS_REFUSED or is_refusal:
             return BrokerRefused(f"broker {broker} refused the user name or password {text}".rstrip())
     first = next((cause for cause in causes if isinstance(cause, OSError)), None)
+    if isinstance(first, ssl.SSLError):
+        why = getattr(first, "verify_message", "") or first.reason or str(first)
+        return BrokerUnreachable(f"broker {broker}: TLS failed: {why}; `mco doctor` looks closer")
     if isinstance(first, socket.gaierror):
         return BrokerUnreachable(f"broker {broker}: the host name cannot be resolved: {first.strerror}")
     if isinstance(first, ConnectionRefusedError):

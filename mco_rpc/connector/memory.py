@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mco_rpc.connector import Endpoint, Listener, Packet
 from mco_rpc.errors import BrokerUnreachable, IdentityTaken
@@ -59,10 +59,7 @@ class MemoryBroker:
                 raise IdentityTaken(f"queue {endpoint.queue} is held by another connection")
             connector.attached()
             self._queues[endpoint.queue] = connector
-            for exchange, pattern in endpoint.bindings:
-                self._bindings.setdefault((exchange, pattern), set()).add(endpoint.queue)
-                if "*" in pattern or "#" in pattern:
-                    self._patterns.add((exchange, pattern))
+            self._bind(endpoint)
 
     def detach(self, connector: MemoryConnector, endpoint: Endpoint) -> None:
         """Remove a connection's queue and bindings."""
@@ -71,6 +68,21 @@ class MemoryBroker:
                 del self._queues[endpoint.queue]
                 for bound in self._bindings.values():
                     bound.discard(endpoint.queue)
+
+    def rebind(self, connector: MemoryConnector, endpoint: Endpoint) -> None:
+        """Replace the bindings of a connection's queue."""
+        with self._lock:
+            if self._queues.get(endpoint.queue) is not connector:
+                return
+            for bound in self._bindings.values():
+                bound.discard(endpoint.queue)
+            self._bind(endpoint)
+
+    def _bind(self, endpoint: Endpoint) -> None:
+        for exchange, pattern in endpoint.bindings:
+            self._bindings.setdefault((exchange, pattern), set()).add(endpoint.queue)
+            if "*" in pattern or "#" in pattern:
+                self._patterns.add((exchange, pattern))
 
     def route(self, packet: Packet) -> bool:
         """Put a message into every queue bound for it; say whether there was one."""
@@ -113,6 +125,11 @@ class MemoryConnector:
         except (BrokerUnreachable, IdentityTaken) as e:
             self._inbox.put(("disconnected", (e,)))
 
+    def rebind(self, endpoint: Endpoint) -> None:
+        """Route into our queue what another endpoint with that queue says."""
+        self._endpoint = endpoint
+        self._broker.rebind(self, endpoint)
+
     def publish(self, packets: Sequence[Packet]) -> None:
         """Route messages at once; what nobody is bound for comes back if it is mandatory."""
         if not self._is_connected:
@@ -120,6 +137,10 @@ class MemoryConnector:
         for packet in packets:
             if not self._broker.route(packet) and packet.mandatory:
                 self._inbox.put(("returned", (dataclasses.replace(packet, body=b""),)))
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the connector's thread as soon as it is free."""
+        self._inbox.put(("call", (callback,)))
 
     def addresses(self) -> list[str]:
         """Return nothing: there is no network."""
@@ -152,13 +173,17 @@ class MemoryConnector:
         self._is_connected = False
         self._inbox.put(("disconnected", (reason,)))
 
+    def on_call(self, callback: Callable[[], None]) -> None:
+        """Do what somebody wanted done on this thread."""
+        callback()
+
     def _run(self, listener: Listener) -> None:
         while not self._has_left:
             kind, what = self._inbox.get()
             if kind == "close":
                 return
             try:
-                getattr(listener, f"on_{kind}")(*what)
+                getattr(listener if kind != "call" else self, f"on_{kind}")(*what)
             except Exception:  # a listener's mistake must not end this thread, here as for real
                 _log.exception("on_%s failed", kind)
 

@@ -56,6 +56,7 @@ class RabbitmqConnector:
         self._connection: CorkedConnection | None = None
         self._channel: pika.channel.Channel | None = None
         self._reason: BrokerError | None = None
+        self._consumer_tag = ""
         self._is_open = self._is_connected = self._is_closing = False
 
     def open(self, endpoint: Endpoint, listener: Listener) -> None:
@@ -65,12 +66,20 @@ class RabbitmqConnector:
         self._thread = threading.Thread(target=self._run, name=f"amqp {endpoint.queue}", daemon=True)
         self._thread.start()
 
+    def rebind(self, endpoint: Endpoint) -> None:
+        """Route into our queue what another endpoint with that queue says, from any thread; return at once."""
+        self._call(functools.partial(self._rebind, endpoint))
+
     def publish(self, packets: Sequence[Packet]) -> None:
         """Send messages, from any thread; without a connection they are dropped and the listener knows."""
         if threading.current_thread() is self._thread:
             self._send(packets)
         else:
             self._call(functools.partial(self._send, packets))
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the connector's thread as soon as it is free, connected or not; from any thread."""
+        self._call(callback)
 
     def addresses(self) -> list[str]:
         """Return the addresses that the brokers' names have now; a name that has none is left out."""
@@ -135,15 +144,30 @@ class RabbitmqConnector:
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_cancel_callback(lambda _: self._give_up(BrokerUnreachable("the broker removed our queue")))
         channel.add_on_return_callback(self._on_returned)
+        self._take_queue(channel, self._on_consuming)
+
+    def _take_queue(self, channel: pika.channel.Channel, callback: Callable[[object], None]) -> None:
         for collective in self._endpoint.collectives:
             for kind in names.EXCHANGE_KINDS:
                 channel.exchange_declare(names.exchange(collective, kind), "topic", durable=True)
         channel.queue_declare(self._endpoint.queue, exclusive=True, auto_delete=True)
         for exchange, key in self._endpoint.bindings:
             channel.queue_bind(self._endpoint.queue, exchange, key)
-        channel.basic_consume(
-            self._endpoint.queue, self._on_packet, auto_ack=True, exclusive=True, callback=self._on_consuming
+        self._consumer_tag = channel.basic_consume(
+            self._endpoint.queue, self._on_packet, auto_ack=True, exclusive=True, callback=callback
         )
+
+    def _rebind(self, endpoint: Endpoint) -> None:
+        before, self._endpoint = self._endpoint, endpoint
+        channel = self._channel
+        if channel is None or not channel.is_open:
+            return  # the next connection begins with it
+        for exchange, key in endpoint.bindings:
+            if (exchange, key) not in before.bindings:
+                channel.queue_bind(endpoint.queue, exchange, key)
+        for exchange, key in before.bindings:
+            if (exchange, key) not in endpoint.bindings:
+                channel.queue_unbind(endpoint.queue, exchange, key)
 
     def _on_consuming(self, _: object) -> None:
         self._failures = 0

@@ -109,6 +109,7 @@ def test_a_connected_node_says_at_once_that_it_is_there_and_soon_what_it_is(benc
         "agents": {"greeter": {"version": "1.0", "schema": Greeter.schema().digest}},
         "classes": ["base", "web"],
         "facts": {"country": "de", "cores": 4},
+        "drained": None,
         "incomplete": [],
     }
 
