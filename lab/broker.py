@@ -80,6 +80,18 @@ class Broker:
         self._server: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
 
+    @classmethod
+    def of_folder(cls, folder: Path, *, host: str, ports: tuple[int, int, int], prefix: Sequence[str]) -> Broker:
+        """Return the broker whose files are in ``folder``, to be started again; its passwords stay unknown.
+
+        Args:
+            ports: for clients, for other servers and of the port mapper.
+        """
+        port, dist_port, epmd_port = ports
+        broker = cls(folder, host=host, port=port, dist_port=dist_port, epmd_port=epmd_port, prefix=prefix)
+        broker._environment = broker_files.environment(folder, broker_files.find_server(), dist_port, epmd_port)
+        return broker
+
     @property
     def url(self) -> str:
         """Where clients connect to the default virtual host, with user and password."""
@@ -119,8 +131,11 @@ class Broker:
         self.await_ready()
         return self
 
-    def launch(self) -> None:
+    def launch(self, *, has_epmd: bool = False) -> None:
         """Start the server without waiting for it.
+
+        Args:
+            has_epmd: whether the port mapper that an earlier server had still runs.
 
         Raises:
             LabError: RabbitMQ is not installed.
@@ -132,7 +147,7 @@ class Broker:
             boot = broker_files.definitions(self.passwords, self.vhosts)
             broker_files.write_files(self.folder, self.host, self.port, boot)
             self._environment = broker_files.environment(self.folder, server, self._dist_port, self._epmd_port)
-        if self._epmd is None or self._epmd.poll() is not None:
+        if not has_epmd and (self._epmd is None or self._epmd.poll() is not None):
             # Ours, in the foreground: one that the server starts by itself would outlive it.
             self._epmd = self._spawn("epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port))
         self._server = self._spawn(str(server))
@@ -183,6 +198,11 @@ class Broker:
         if self._server is not None:
             self._server.kill()
             self._server.wait()
+
+    def collect(self) -> None:
+        """Take note that the server was ended by somebody else, so that it does not stay behind as a zombie."""
+        if self._server is not None:
+            reap([self._server])
 
     def close(self) -> None:
         """End everything and remove the folder if it was ours."""

@@ -12,17 +12,25 @@ from typing import Any
 
 import click
 
-from . import foreground, spec, state
+from . import cli_faults, completing, foreground, hosts, spec, state
 from .demo import demo
 from .errors import LabError
+from .faults import BROKER
 from .lab import Lab
 from .process import ProcessId
 from .removal import remove
 
 __all__ = ["demo", "lab"]
 
-DEFAULT_NAME = "default"
-_NAME = click.option("--name", envvar="MCO_LAB", default=DEFAULT_NAME, show_default=True, help="Name of the lab.")
+DEFAULT_NAME = completing.DEFAULT_NAME
+_NAME = click.option(
+    "--name",
+    envvar="MCO_LAB",
+    default=DEFAULT_NAME,
+    show_default=True,
+    shell_complete=completing.labs,
+    help="Name of the lab.",
+)
 
 
 class _TakesCommand(click.Command):
@@ -58,11 +66,17 @@ def lab() -> None:
       sudo mco lab up my.yaml                   one of your own, until `mco lab down`
       sudo mco lab run -- mco find -C web       in the lab that is up
       sudo mco lab exec web1 -- iptables -S     on one of its hosts
+      sudo mco lab status                       which labs are up, and what runs in them
+      sudo mco lab down                         remove it
+      sudo mco lab partition web1 --for 10s     break something, and mend it
+      sudo mco lab pause web1                   until `mco lab resume web1`
+      sudo mco lab kill broker                  until `mco lab start broker`
+      sudo mco lab slow web1 --rate 64kbit      until `mco lab heal web1`
     """  # noqa: D301 - \b keeps the lines of a paragraph apart
 
 
 @lab.command()
-@click.argument("spec_file", metavar="SPEC")
+@click.argument("spec_file", metavar="SPEC", shell_complete=completing.specs)
 @click.option("--name", default=DEFAULT_NAME, show_default=True, help="Name of the lab.")
 def up(spec_file: str, name: str) -> None:
     """Bring the lab of the YAML file SPEC up, and leave it up."""
@@ -84,7 +98,7 @@ def up(spec_file: str, name: str) -> None:
 
 
 @lab.command(cls=_TakesCommand)
-@click.argument("spec_file", metavar="[SPEC]", required=False)
+@click.argument("spec_file", metavar="[SPEC]", required=False, shell_complete=completing.specs)
 @click.option("--name", envvar="MCO_LAB", help=f"Name of the lab.  [default: {DEFAULT_NAME}; with SPEC a random one]")
 def run(spec_file: str | None, name: str | None) -> None:
     """Run a command in a lab, in the network of its broker, as its caller.
@@ -110,7 +124,7 @@ def run(spec_file: str | None, name: str | None) -> None:
 
 @lab.command("exec", cls=_TakesCommand)
 @_NAME
-@click.argument("host")
+@click.argument("host", shell_complete=completing.hosts)
 def execute(name: str, host: str) -> None:
     """Run a command on one HOST of a lab that is up."""
     command = _command()
@@ -129,10 +143,12 @@ def status(as_json: bool) -> None:
     if not labs:
         click.echo("no lab is up")
     for described in labs:
-        click.echo(f"{described['name']}: {described['state']}, broker {_word(described['broker'])}")
+        broker = "paused" if "paused" in described["broker_conditions"] else _word(described["broker"])
+        click.echo(f"{described['name']}: {described['state']}, broker {broker}")
         for host in described["hosts"]:
             node = "no node" if host["node"] is None else f"node {_word(host['node'])}"
-            click.echo(f"  {host['name']:<16} {host['address']:<16} host {_word(host['up'])}, {node}")
+            broken = "".join(f", {word}" for word in host["conditions"] if "down" not in word)
+            click.echo(f"  {host['name']:<16} {host['address']:<16} host {_word(host['up'])}, {node}{broken}")
 
 
 @lab.command()
@@ -145,6 +161,9 @@ def down(name: str, is_all: bool) -> None:
         there = each in state.names()
         remove(each)
         click.echo(f"lab {each} is removed" if there else f"no lab named {each} is up", err=True)
+
+
+cli_faults.add_to(lab, _NAME)
 
 
 def _bring_up(fleet: Lab) -> None:
@@ -162,30 +181,34 @@ def _described(name: str) -> dict[str, Any]:
     try:
         known = state.load(name)
     except LabError as e:
-        return {"name": name, "state": str(e), "broker": False, "hosts": []}
+        return {"name": name, "state": str(e), "broker": False, "broker_conditions": [], "hosts": []}
     if known.is_up:
         condition = "up" if known.stays else f"up, held by process {known.owner.pid}"
         if not known.stays and not known.owner.is_running:
             condition = "left behind by a process that was killed"
     else:
         condition = "starting" if known.owner.is_running else "left half-way up"
-    hosts = [
+    conditions = Lab.attach(name).faults.conditions() if known.is_up else {}
+    found = [
         {
             "name": host.name,
             "address": known.spec.host(host.name).address,
             "up": _runs(host.init),
-            "node": _runs(host.node) if known.spec.host(host.name).has_node else None,
-            "node_pid": host.node.pid if _runs(host.node) and host.node else None,
+            "kind": known.spec.host(host.name).kind,
+            "node": node is not None if known.spec.host(host.name).has_node else None,
+            "node_pid": node.pid if node is not None else None,
+            "conditions": conditions.get(host.name, []),
         }
-        for host in known.hosts
+        for host, node in ((host, hosts.node_of(host, known.spec.host(host.name))) for host in known.hosts)
     ]
     return {
         "name": name,
         "state": condition,
         "broker": bool(known.broker) and all(process.is_running for process in known.broker),
+        "broker_conditions": conditions.get(BROKER, []),
         "control_namespace": known.control,
         "client_config": str(Path(state.folder_of(name), "client/client.yaml")),
-        "hosts": hosts,
+        "hosts": found,
     }
 
 

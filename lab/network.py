@@ -16,6 +16,7 @@ from .process import ProcessId, all_processes, system_environment
 from .spec import Spec
 
 BRIDGE = "br0"
+HOST_LINK = "eth0"
 _NAMES = Path("/run/netns")
 _MAX_LINK_NAME = 15
 _FAILED = re.compile(r"Command failed -:(\d+)")
@@ -38,33 +39,53 @@ def create(spec: Spec, control: str, namespaces: Sequence[str]) -> None:
         LabError: a command failed.
     """
     ip(*(f"netns add {name}" for name in (control, *namespaces)))
-    nodad = " nodad" if ":" in spec.gateway else ""
-    links = []
-    for number, (host, namespace) in enumerate(zip(spec.hosts, namespaces, strict=True)):
-        link = link_of(number, host.name)
-        links += [
-            f"link add {link} type veth peer name eth0 netns {namespace}",
-            f"link set {link} master {BRIDGE} up",
-        ]
     ip(
         "link set lo up",
         f"link add {BRIDGE} type bridge",
-        f"addr add {spec.gateway}/{spec.prefix_length} dev {BRIDGE}{nodad}",
+        f"addr add {spec.gateway}/{spec.prefix_length} dev {BRIDGE}{_nodad(spec)}",
         f"link set {BRIDGE} up",
-        *links,
+        *(line for number, namespace in enumerate(namespaces) for line in _cable(spec, number, namespace)),
         namespace=control,
     )
     filter_bridged = "/proc/sys/net/bridge/bridge-nf-call-iptables"
     if Path(filter_bridged).exists():
         _run((*enter(control), "tee", filter_bridged), "0\n")
-    for host, namespace in zip(spec.hosts, namespaces, strict=True):
-        ip(
-            "link set lo up",
-            f"addr add {host.address}/{spec.prefix_length} dev eth0{nodad}",
-            "link set eth0 up",
-            f"route add default via {spec.gateway}",
-            namespace=namespace,
-        )
+    for number, namespace in enumerate(namespaces):
+        _set_up(spec, number, namespace)
+
+
+def renew(spec: Spec, control: str, host: str, namespace: str) -> None:
+    """Give a host in which nothing runs a new network: no rule and no state of the old one is left.
+
+    Raises:
+        LabError: a command failed.
+    """
+    number = next(number for number, found in enumerate(spec.hosts) if found.name == host)
+    # Its cable would go with the old namespace, but when the kernel has time for it.
+    _run(("ip", "-n", control, "link", "delete", link_of(number, host)))
+    remove([namespace])
+    ip(f"netns add {namespace}")
+    ip(*_cable(spec, number, namespace), namespace=control)
+    _set_up(spec, number, namespace)
+
+
+def _cable(spec: Spec, number: int, namespace: str) -> list[str]:
+    link = link_of(number, spec.hosts[number].name)
+    return [f"link add {link} type veth peer name {HOST_LINK} netns {namespace}", f"link set {link} master {BRIDGE} up"]
+
+
+def _set_up(spec: Spec, number: int, namespace: str) -> None:
+    ip(
+        "link set lo up",
+        f"addr add {spec.hosts[number].address}/{spec.prefix_length} dev {HOST_LINK}{_nodad(spec)}",
+        f"link set {HOST_LINK} up",
+        f"route add default via {spec.gateway}",
+        namespace=namespace,
+    )
+
+
+def _nodad(spec: Spec) -> str:
+    return " nodad" if ":" in spec.gateway else ""
 
 
 def remove(namespaces: Iterable[str]) -> None:
@@ -85,6 +106,44 @@ def members(namespaces: Iterable[str]) -> list[ProcessId]:
     wanted = {_inode(_NAMES / name) for name in namespaces} - {None, _inode(Path("/proc/self/ns/net"))}
     found = [ProcessId.of(pid) for pid in all_processes() if _inode(Path(f"/proc/{pid}/ns/net")) in wanted]
     return [process for process in found if process is not None]
+
+
+def limit_rate(namespace: str, device: str, rate: str, burst_bytes: int, queue_bytes: int) -> None:
+    """Let a device send no faster than ``rate``; what does not fit into its queue is lost.
+
+    Raises:
+        LabError: the kernel has no such queue.
+    """
+    words = ("root", "tbf", "rate", rate, "burst", str(burst_bytes), "limit", str(queue_bytes))
+    done = _run(("tc", "-n", namespace, "qdisc", "replace", "dev", device, *words))
+    if done.returncode:
+        raise LabError(f"the link {device} cannot be slowed down: {done.stderr.strip()}; it needs the kernel's sch_tbf")
+
+
+def unlimit_rate(namespace: str, device: str) -> bool:
+    """Let a device send as fast as it can; say whether it did not."""
+    was_limited = has_rate(namespace, device)
+    if was_limited:
+        _run(("tc", "-n", namespace, "qdisc", "delete", "dev", device, "root"))
+    return was_limited
+
+
+def has_rate(namespace: str, device: str) -> bool:
+    """Say whether the rate of a device is limited."""
+    found = _run(("tc", "-n", namespace, "-j", "qdisc", "show", "dev", device))
+    return '"kind":"tbf"' in found.stdout
+
+
+def ask(*argv: str) -> str:
+    """Return what a command that only looks prints.
+
+    Raises:
+        LabError: it failed.
+    """
+    done = _run(argv)
+    if done.returncode:
+        raise LabError(f"network of the lab: `{' '.join(argv)}` failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def ip(*commands: str, namespace: str | None = None) -> None:

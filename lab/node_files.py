@@ -40,7 +40,7 @@ def log_of(folder: Path, host: str) -> Path:
 def make_folders(folder: Path, host: str) -> None:
     """Make what a host binds before it starts; it is filled afterwards."""
     for path in (etc_of(folder, host), log_of(folder, host), folder / "hosts" / host / "scratch"):
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def write(folder: Path, spec: Spec, url: str) -> None:

@@ -41,6 +41,12 @@ class ProcessId(msgspec.Struct, frozen=True):
         fields = _stat(self.pid)
         return bool(fields) and int(fields[19]) == self.start_ticks and fields[0] not in "ZX"
 
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether the process was stopped by a signal and has not gone on since."""
+        fields = _stat(self.pid)
+        return bool(fields) and int(fields[19]) == self.start_ticks and fields[0] in "Tt"
+
     def send(self, number: int) -> bool:
         """Send a signal; False if the process is gone, and then nobody else was signalled."""
         with self._open() as fd:

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import time
 
-from . import network, state
+from . import cgroups, hosts, network, state
 from .errors import LabError
 from .process import end
 
@@ -29,18 +29,24 @@ def remove(name: str) -> None:
         _drain(known)
     # What is not written down, because the way up was cut short or a command started it, lives in a namespace of ours.
     # All at once: a host's first process cannot end before everything in the host has.
-    while found := {*(process for process in written_down if process.is_running), *network.members(namespaces)}:
+    while found := {
+        *(process for process in written_down if process.is_running),
+        *network.members(namespaces),
+        *cgroups.members(namespaces),
+    }:
         if survivors := end(found):
             pids = ", ".join(str(process.pid) for process in survivors)
             raise LabError(f"lab {name!r}: processes {pids} cannot be ended; try `mco lab down --name {name}` again")
     network.remove(namespaces)
+    cgroups.remove(namespaces)
     state.forget(name)
 
 
 def _drain(known: state.LabState) -> None:
     """Let the nodes end by themselves, for a moment: they answer what they work on, and write what they measured."""
     deadline = time.monotonic() + _DRAIN_TIMEOUT_S
-    nodes = [host.node for host in known.hosts if host.node is not None and host.node.send(signal.SIGTERM)]
+    running = [hosts.node_of(host, known.spec.host(host.name)) for host in known.hosts]
+    nodes = [node for node in running if node is not None and node.send(signal.SIGTERM)]
     for node in nodes:
         node.wait(deadline - time.monotonic())
 
@@ -51,4 +57,5 @@ def _unclaimed(name: str) -> list[str]:
     for other in state.names():
         with contextlib.suppress(LabError):
             claimed.update(state.load(other).namespaces)
-    return [namespace for namespace in network.named(f"mco-{name}-") if namespace not in claimed]
+    found = {*network.named(f"mco-{name}-"), *cgroups.named(f"mco-{name}-")}
+    return [namespace for namespace in found if namespace not in claimed]

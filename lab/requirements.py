@@ -21,8 +21,14 @@ _PACKAGES = {
 }
 
 
-def check() -> None:
+_SYSTEMD_PACKAGES = {"systemd-nspawn": "systemd-container"}
+
+
+def check(*, has_systemd: bool = False) -> None:
     """Make sure that a lab can be brought up here.
+
+    Args:
+        has_systemd: whether one of its hosts is to be booted by systemd.
 
     Raises:
         LabError: not root, or programs are missing; the text says which command mends it.
@@ -30,7 +36,8 @@ def check() -> None:
     if os.geteuid() != 0:
         command = shlex.join([str(Path(sys.argv[0]).absolute()), *sys.argv[1:]])
         raise LabError(f"a lab makes network namespaces, which needs root; run: sudo {command}")
-    missing = {program: package for program, package in _PACKAGES.items() if find_program(program) is None}
+    needed = _PACKAGES | (_SYSTEMD_PACKAGES if has_systemd else {})
+    missing = {program: package for program, package in needed.items() if find_program(program) is None}
     try:
         broker_files.find_server()
     except LabError:

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,7 +24,24 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 CONTROL = "control"
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+_PACKAGE_VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*\Z")
+_DEPENDENCY = re.compile(r"[a-z0-9][a-z0-9+.-]+( \((<<|<=|=|>=|>>) [0-9][A-Za-z0-9.+~:-]*\))?\Z")
 _PORTS = range(1, 65536)
+
+
+class PackageSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """One version of a package in the lab's repository.
+
+    Attributes:
+        depends: what must be installed with it, as a package's control file says it: ``acme-lib (>= 2)``.
+        service: whether it brings a service of its name, which does nothing.
+    """
+
+    name: str
+    version: str
+    depends: list[str] = []
+    service: bool = False
 
 
 class HostSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,14 +50,23 @@ class HostSpec(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         node: whether it runs a node; a mapping is merged over the node's configuration.
         services: TCP ports on which something answers.
+        installed: packages of the lab's repository that are there from the start: ``name`` or ``name=version``.
+        kind: ``plain``: a small first process and what one starts; ``systemd``: booted, with the node as a unit.
     """
 
     name: str
     address: str
+    kind: Literal["plain", "systemd"] = "plain"
     node: bool | dict[str, Any] = True
     classes: list[str] = []
     facts: dict[str, Any] = {}
     services: list[int] = []
+    installed: list[str] = []
+
+    @property
+    def is_systemd(self) -> bool:
+        """Whether the host is booted by systemd."""
+        return self.kind == "systemd"
 
     @property
     def has_node(self) -> bool:
@@ -60,12 +86,14 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
         network: what the hosts share, for instance ``192.168.1.0/24``.
         gateway: the address of the bridge; the broker listens there.
         node: merged over the configuration of every node.
+        packages: a repository that every host has, instead of the machine's; none if there are none.
     """
 
     network: str
     gateway: str
     hosts: list[HostSpec]
     node: dict[str, Any] = {}
+    packages: list[PackageSpec] = []
 
     @property
     def prefix_length(self) -> int:
@@ -123,10 +151,11 @@ def parse(data: object, source: str = "the lab") -> Spec:
         ConfigError: it describes no possible lab.
     """
     _check_keys(data, Spec, source, "the file")
-    hosts = data.get("hosts") if isinstance(data, Mapping) else None
-    for number, host in enumerate(hosts if isinstance(hosts, list) else []):
-        name = host.get("name", f"number {number + 1}") if isinstance(host, Mapping) else f"number {number + 1}"
-        _check_keys(host, HostSpec, source, f"host {name}")
+    for kind, key, each in ((HostSpec, "hosts", "host"), (PackageSpec, "packages", "package")):
+        items = data.get(key) if isinstance(data, Mapping) else None
+        for number, item in enumerate(items if isinstance(items, list) else []):
+            name = item.get("name", f"number {number + 1}") if isinstance(item, Mapping) else f"number {number + 1}"
+            _check_keys(item, kind, source, f"{each} {name}")
     try:
         spec = msgspec.convert(data, Spec)
     except msgspec.ValidationError as e:
@@ -185,6 +214,33 @@ def _check(spec: Spec, source: str) -> None:
         for port in host.services:
             if port not in _PORTS:
                 raise ConfigError(f"{where}: services: {port} is not a TCP port (1 to 65535)")
+    _check_packages(spec, source)
+
+
+def _check_packages(spec: Spec, source: str) -> None:
+    known: set[str] = set()
+    for package in spec.packages:
+        where = f"{source}: package {package.name}"
+        if not _PACKAGE_NAME.match(package.name):
+            raise ConfigError(f"{where}: a name has two or more lower-case letters, digits and + - .")
+        if not _PACKAGE_VERSION.match(package.version):
+            raise ConfigError(
+                f"{where}: {package.version!r} is not a version: a digit, then letters, digits and . + ~ -; "
+                'in quotes, as in version: "1.0"'
+            )
+        for dependency in package.depends:
+            if not _DEPENDENCY.match(dependency):
+                raise ConfigError(f"{where}: depends: {dependency!r} is not like `name` or `name (>= 1.0)`")
+        if f"{package.name}={package.version}" in known:
+            raise ConfigError(f"{where}: version {package.version} is there twice")
+        known |= {package.name, f"{package.name}={package.version}"}
+    for host in spec.hosts:
+        for wanted in host.installed:
+            if wanted not in known:
+                raise ConfigError(
+                    f"{source}: host {host.name}: installed: the lab's repository has no {wanted}"
+                    f"{did_you_mean(wanted, known)}; it is filled by the key packages"
+                )
 
 
 def _address_in(network: Network, text: str, where: str) -> Address:

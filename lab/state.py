@@ -6,10 +6,13 @@ Written before anything it names is made, so that nothing can exist that the sta
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,7 +28,11 @@ _FILE = "lab.json"
 
 
 class HostState(msgspec.Struct):
-    """A host that is, or is about to be, up."""
+    """A host that is, or is about to be, up.
+
+    Attributes:
+        node: the node of a plain host; that of a systemd host is in the control group of its unit.
+    """
 
     name: str
     namespace: str
@@ -39,6 +46,9 @@ class LabState(msgspec.Struct):
 
     Attributes:
         owner: the process that brought it up and tears it down; gone for a lab that stays.
+        broker: the server, then its port mapper.
+        node_command: what starts a node.
+        private: how plain hosts get files of their own.
         is_up: whether the way up came to its end.
     """
 
@@ -48,6 +58,8 @@ class LabState(msgspec.Struct):
     control: str
     hosts: list[HostState]
     broker: list[ProcessId] = []
+    node_command: list[str] = []
+    private: str = "auto"
     stays: bool = False
     is_up: bool = False
 
@@ -82,7 +94,7 @@ def folder_of(name: str) -> Path:
     return root() / name
 
 
-def claim(name: str, spec: Spec, *, stays: bool) -> LabState:
+def claim(name: str, spec: Spec, *, stays: bool, node_command: Sequence[str] = (), private: str = "auto") -> LabState:
     """Make the folder of a new lab and write down what will be made for it.
 
     Raises:
@@ -95,18 +107,19 @@ def claim(name: str, spec: Spec, *, stays: bool) -> LabState:
     except FileExistsError:
         raise LabError(_taken(name)) from None
     try:
-        return _first_state(name, spec, stays=stays)
+        return _first_state(name, spec, stays, node_command, private)
     except BaseException:
         forget(name)
         raise
 
 
-def _first_state(name: str, spec: Spec, *, stays: bool) -> LabState:
+def _first_state(name: str, spec: Spec, stays: bool, node_command: Sequence[str], private: str) -> LabState:
     hosts = [HostState(host.name, f"mco-{name}-{host.name}") for host in spec.hosts]
     owner = ProcessId.of(os.getpid())
     if owner is None:
         raise LabError("/proc does not show this process; a lab needs a mounted /proc")
-    state = LabState(name, spec, owner, f"mco-{name}-{CONTROL}", hosts, stays=stays)
+    control = f"mco-{name}-{CONTROL}"
+    state = LabState(name, spec, owner, control, hosts, [], list(node_command), private, stays)
     save(state)
     return state
 
@@ -117,6 +130,22 @@ def save(state: LabState) -> None:
     draft = folder / f".{_FILE}"
     draft.write_bytes(msgspec.json.encode(state))
     draft.rename(folder / _FILE)
+
+
+@contextlib.contextmanager
+def change(name: str) -> Iterator[LabState]:
+    """Yield a lab's state to be changed, and write it; whoever else wants to change it waits meanwhile.
+
+    Raises:
+        LabError: there is no such lab.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError):
+            lock = stack.enter_context((folder_of(name) / ".lock").open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        known = load(name)
+        yield known
+        save(known)
 
 
 def load(name: str) -> LabState:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -21,6 +22,7 @@ __all__ = ["lab"]
 
 FIREWALL = spec.find("firewall")
 PATIENCE_S = 60.0
+EXIT_NOBODY = 4
 MCO = [sys.executable, "-c", "import sys; from mco_client.cli.main import main; sys.exit(main())"]
 
 
@@ -40,9 +42,21 @@ def traces(token: str) -> dict[str, list[str]]:
         "processes": processes,
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if token in line],
         "links": [line.split(":")[1] for line in links.splitlines()],
+        "groups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{token}*")]
+        + [str(path) for path in Path("/sys/fs/cgroup").glob(f"*{token}*")],
         "folders": [str(path) for path in Path("/run/mco-lab").glob(f"*{token}*")],
         "temporary": [str(path) for path in Path("/tmp").glob(f"mco-*{token}*")],
     }
+
+
+def mco_ping(fleet: Lab) -> set[str]:
+    """Return who answers a ping of everybody."""
+    process = fleet.popen([*MCO, "ping", "-j"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said, complaint = process.communicate(timeout=PATIENCE_S)
+    if process.returncode == EXIT_NOBODY:
+        return set()
+    assert process.returncode in (0, 1), complaint
+    return {answer["sender"] for answer in json.loads(said)["results"]}
 
 
 def until(condition: Callable[[], object], what: str) -> None:

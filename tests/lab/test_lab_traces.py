@@ -41,10 +41,12 @@ def mco_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def holder(tmp_path: Path, name: str, *command: str) -> Iterator[subprocess.Popen[str]]:
-    """Yield `mco lab run` of a lab without nodes."""
+def holder(
+    tmp_path: Path, name: str, *command: str, spec: dict[str, object] = PLAIN
+) -> Iterator[subprocess.Popen[str]]:
+    """Yield `mco lab run` of a lab without nodes, if nothing else is said."""
     file = tmp_path / "plain.yaml"
-    file.write_text(yaml.safe_dump(PLAIN))
+    file.write_text(yaml.safe_dump(spec))
     argv = [*MCO, "lab", "run", str(file), "--name", name, "--", *command]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -153,6 +155,28 @@ def test_after_kill_9_half_way_up_down_removes_everything(name, tmp_path, moment
         assert f"the state of lab {name!r} in " in mco_lab("status").stdout
 
     assert mco_lab("down", "--name", name).returncode == 0
+
+
+@pytest.mark.parametrize("is_state_destroyed", [False, True])
+def test_after_kill_9_while_systemd_boots_down_removes_everything(name, tmp_path, is_state_destroyed):
+    booted = {"name": "booted", "address": "10.9.0.4", "kind": "systemd"}
+    spec = {**PLAIN, "hosts": [*PLAIN["hosts"], booted], "packages": [{"name": "acme", "version": "1"}]}
+    with holder(tmp_path, name, "true", spec=spec) as process:
+        until(lambda: any(Path(group, "payload").exists() for group in traces(name)["groups"]), "systemd")
+        process.kill()
+        process.wait()
+    if is_state_destroyed:
+        (state.folder_of(name) / "lab.json").write_text("{")
+
+    assert mco_lab("down", "--name", name).returncode == 0
+
+
+def test_a_systemd_host_that_cannot_start_shows_why_and_leaves_nothing(name, monkeypatch):
+    monkeypatch.setattr("mco_lab.node_files.NODE_LOG", "/proc/no/such/folder")
+    hosts = [{**PLAIN["hosts"][0], "kind": "systemd"}]
+
+    with pytest.raises(LabError, match=r"(?s)host plain ended with status 1 before it was ready.*Child died"):
+        Lab(name, parse({**PLAIN, "hosts": hosts})).up()
 
 
 def test_a_signal_to_its_holder_ends_the_command_and_the_lab(name, tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
-from mco_lab import await_amqp, cli, foreground, host_init, network, probe, pytest_plugin, state
+from mco_lab import await_amqp, cli, foreground, hosts, network, probe, pytest_plugin, state
 from mco_lab.errors import LabError
 
 
@@ -226,14 +226,18 @@ class TestSmallPrograms:
             thread.join()
         assert not await_amqp.answers(*("127.0.0.1", 1))
 
-    def test_a_host_is_not_made_of_the_machine(self):
-        program = [sys.executable, host_init.__file__, "{}"]
-        done = subprocess.run(program, capture_output=True, text=True, check=False)
+    @pytest.mark.parametrize(
+        ("program", "why"),
+        [("host_init", "not process 1 of a namespace"), ("systemd_init", "not in a mount namespace of its own")],
+    )
+    def test_a_host_is_not_made_of_the_machine(self, program, why):
+        done = subprocess.run([*hosts.program(program), "{}"], capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert "not process 1 of a namespace" in done.stderr
+        assert why in done.stderr
 
     def test_the_programs_of_hosts_import_next_to_nothing(self):
-        program = "import sys, mco_lab.probe, mco_lab.host_init, mco_lab.await_amqp\n"
+        program = "import sys, mco_lab.probe, mco_lab.host_init, mco_lab.await_amqp, "
+        program += "mco_lab.systemd_init, mco_lab.start_unit\n"
         program += "print(*sorted({'click', 'msgspec', 'yaml', 'pytest', 'nacl', 'asyncio'} & set(sys.modules)))"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout == "\n"

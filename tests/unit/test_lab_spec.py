@@ -23,7 +23,8 @@ GOOD: dict[str, Any] = {
     "node": {"agents": {"iptables": {"backend": "auto"}}},
 }
 
-HOST_KEYS = "name, address, node, classes, facts, services"
+FILE_KEYS = "network, gateway, hosts, node, packages"
+HOST_KEYS = "name, address, kind, node, classes, facts, services, installed"
 BAD_PORT = "is not a TCP port (1 to 65535)"
 BAD_IDENTITY = (
     "cannot be used: 1 to 128 letters, digits and _ . @ : + - are allowed, and the first is a letter or a digit"
@@ -87,7 +88,7 @@ def test_addresses_of_the_sixth_version_are_fine():
         (None, "my.yaml: the file must be a mapping, found NoneType"),
         (
             {**GOOD, "gatway": 1},
-            "my.yaml: the file: unknown key 'gatway', did you mean gateway? (allowed: network, gateway, hosts, node)",
+            f"my.yaml: the file: unknown key 'gatway', did you mean gateway? (allowed: {FILE_KEYS})",
         ),
         (
             with_changes("gateway", "fe80::1%eth0"),
@@ -180,7 +181,9 @@ def test_files(tmp_path):
     with pytest.raises(ConfigError, match=r"lab file .*my.yaml: byte 0 is not UTF-8"):
         spec.read(file)
     assert spec.find(str(file)) == file
-    with pytest.raises(ConfigError, match=r"lab file firewal: there is no such file \(shipped with mco: firewall\)"):
+    with pytest.raises(
+        ConfigError, match=r"lab file firewal: there is no such file \(shipped with mco: firewall, services\)"
+    ):
         spec.find("firewal")
 
 
@@ -203,3 +206,46 @@ def test_a_file_that_lies_about_takes_not_the_place_of_a_shipped_lab(tmp_path, m
     # When the lab is named, it is the shipped one; as a path, it is the file
     assert spec.find("firewall").parent != tmp_path
     assert spec.find("./firewall") == Path("./firewall")
+
+
+PACKAGES: list[dict[str, Any]] = [
+    {"name": "acme-web", "version": "1.0", "service": True, "depends": ["acme-lib (>= 2)", "acme-tool"]},
+    {"name": "acme-web", "version": "2.0~rc1"},
+]
+
+
+def with_packages(packages: list[dict[str, Any]], installed: list[str] | None = None) -> dict[str, Any]:
+    return {**with_changes("hosts.0.installed", installed or []), "packages": packages}
+
+
+def test_packages_are_known_by_name_and_by_version():
+    lab = spec.parse(with_packages(PACKAGES, ["acme-web=1.0", "acme-web"]))
+
+    assert [package.service for package in lab.packages] == [True, False]
+    assert lab.host("one").installed == ["acme-web=1.0", "acme-web"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "installed", "message"),
+    [
+        ([{"name": "a b", "version": "1"}], [], "package a b: a name has two or more lower-case letters"),
+        ([{"name": "-ab", "version": "1"}], [], "package -ab: a name has"),
+        ([{"name": "acme", "version": "x1"}], [], "package acme: 'x1' is not a version"),
+        ([{"name": "acme", "version": "1/../2"}], [], "package acme: '1/../2' is not a version"),
+        ([{"name": "acme", "version": 1.0}], [], "Expected `str`, got `float` - at `$.packages[0].version`"),
+        ([{"name": "acme", "verson": "1"}], [], "package acme: unknown key 'verson', did you mean version?"),
+        ([{"name": "acme", "version": "1", "depends": ["b\nX: y"]}], [], "depends: 'b\\nX: y' is not like `name`"),
+        (PACKAGES + PACKAGES[:1], [], "package acme-web: version 1.0 is there twice"),
+        (PACKAGES, ["acme-wbe"], "host one: installed: the lab's repository has no acme-wbe, did you mean acme-web"),
+        ([], ["acme"], "host one: installed: the lab's repository has no acme; it is filled by the key packages"),
+    ],
+)
+def test_packages_that_cannot_be(packages, installed, message):
+    with pytest.raises(ConfigError) as caught:
+        spec.parse(with_packages(packages, installed), "my.yaml")
+    assert message in str(caught.value)
+
+
+def test_the_shipped_lab_of_services_has_both_kinds_of_hosts():
+    lab = spec.read(spec.find("services"))
+    assert [host.is_systemd for host in lab.hosts] == [True, True, False]
