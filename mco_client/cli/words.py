@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mco_client.cli.completion import words_of_a_call
+from mco_client.cli import options
 
 Command = Callable[..., int]
 
@@ -44,7 +44,9 @@ def _first(words: list[str], what: str) -> str:
 
 
 _OPTIONS = (
-    click.argument("given", metavar="AGENT ACTION [KEY=VALUE]...", nargs=-1, shell_complete=words_of_a_call),
+    click.argument(
+        "given", metavar="AGENT ACTION [KEY=VALUE]...", nargs=-1, shell_complete=options.completing("words_of_a_call")
+    ),
     click.option("-a", "--agent", hidden=True),
     click.option("--action", hidden=True),
     click.option("--arg", "--argument", "arguments", multiple=True, hidden=True),
