@@ -91,6 +91,11 @@ class Call:
         return tuple(self._fates.attempt_of)
 
     @property
+    def is_nobody_there(self) -> bool:
+        """Whether the broker gave a question to everybody back: nobody listens, which is not the same as silence."""
+        return self._is_nobody_there
+
+    @property
     def waiting(self) -> tuple[str, ...]:
         """The known nodes that may still answer."""
         return tuple(self._fates.waiting)

@@ -131,15 +131,7 @@ class ClientCore(Filtered):
             found = yield from quietly(self._discovery.core(query))
         self._found = found
         self._discovery_s = time.monotonic() - began
-        self.stats = Stats(
-            discovered=len(found.nodes),
-            discovered_nodes=list(found.nodes),
-            discoverytime=self._discovery_s,
-            unverified=dict(found.unverified),
-            unverified_more=found.unverified_more,
-            absent=dict(found.absent),
-            source=found.source,
-        )
+        self.stats = Stats.of_discovery(found, self._discovery_s)
         return list(found.nodes)
 
     def _require_discovered_core(self) -> Core[list[str]]:

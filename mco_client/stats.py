@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mco_client.results import Results
+from mco_client.results import Result, Results
 from mco_rpc.status import Status
+
+if TYPE_CHECKING:
+    from mco_client.discovery import Discovered
 
 
 @dataclass
@@ -52,12 +56,29 @@ class Stats:
     aggregate_summary: list[dict[str, Any]] = field(default_factory=list)
     aggregate_failures: list[dict[str, str]] = field(default_factory=list)
 
-    def take(self, results: Results) -> None:
-        """Count what came."""
+    @classmethod
+    def of_discovery(cls, found: Discovered, took_s: float) -> Stats:
+        """Return the numbers of a discovery."""
+        return cls(
+            discovered=len(found.nodes),
+            discovered_nodes=list(found.nodes),
+            discoverytime=took_s,
+            unverified=dict(found.unverified),
+            unverified_more=found.unverified_more,
+            absent=dict(found.absent),
+            source=found.source,
+        )
+
+    def take_answers(self, results: Collection[Result]) -> None:
+        """Count answers."""
         self.responses = len(results)
         self.okcount = sum(result.status == Status.OK for result in results)
         self.failcount = self.responses - self.okcount
         self.responsesfrom = [result.sender for result in results]
+
+    def take(self, results: Results) -> None:
+        """Count what came."""
+        self.take_answers(results)
         self.noresponsefrom = results.missing
         self.unexpectedresponsefrom = [result.sender for result in results.unexpected]
         self.offline = list(results.offline)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 
-# Characters that reorder or hide what stands around them.
-_INVISIBLE = frozenset(
-    "\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
-)
+# Letters to Python that a terminal shows as nothing, or as a blank.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# More marks than any writing puts on one letter cover the lines around it.
+_MAX_MARKS = 4
 
 
 def safe(value: object) -> str:
@@ -18,7 +19,16 @@ def safe(value: object) -> str:
     >>> safe("up\x1b[2Jdown")
     'up\\x1b[2Jdown'
     """
-    return "".join(c if c in "\n\t" or (c.isprintable() and c not in _INVISIBLE) else _escaped(c) for c in str(value))
+    text = str(value)
+    return text if text.isascii() and text.isprintable() else "".join(_safe(text))
+
+
+def _safe(text: str) -> Iterator[str]:
+    marks = 0
+    for c in text:
+        marks = marks + 1 if unicodedata.combining(c) else 0
+        is_fine = c.isprintable() and c not in _INVISIBLE and marks <= _MAX_MARKS
+        yield c if is_fine or c in "\n\t" else _escaped(c)
 
 
 def one_line(value: object, limit: int = 300) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib.metadata
 import math
 import os
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from mco_client.connection import Connection
 from mco_rpc.config import client_settings
 from mco_rpc.errors import ConfigError
+from mco_rpc.installed import entry_points
 
 FLEETS = "mco.fleets"
 MEMORY, REPLAY = "memory", "replay"
@@ -123,10 +123,10 @@ class Session:
         return self._resources.enter_context(Connection(settings))
 
     def _embedded(self) -> Connection:
-        found = importlib.metadata.entry_points(group=FLEETS, name=MEMORY)
+        found = entry_points(FLEETS, MEMORY)
         if not found:
             raise ConfigError("-D connector=memory: no in-process fleet is installed (entry point mco.fleets: memory)")
-        fleet = self._resources.enter_context(next(iter(found)).load().of_demo())
+        fleet = self._resources.enter_context(found[0].load().of_demo())
         connection: Connection = fleet.connection()
         return connection
 

@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import stat
+import struct
+import sys
+import termios
+
 from mco_client.cli import output
 from mco_client.connection import Connection
 from mco_client.plan import CallOptions
 from mco_client.rpc import RpcClient
-from mco_client.text import one_line
+from mco_client.text import by_reason, natural, one_line
 from mco_rpc.errors import DiscoveryError
 from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean
 
 # For an explanation only: who could give it has been asked once already.
 _LOOK_AGAIN_S = 1.0
+_ASKED_WHY = 10
 
 
 def client(
@@ -53,6 +61,23 @@ def discover(asking: RpcClient, nodes: list[str] | None) -> None:
         raise DiscoveryError(why)
 
 
+def warn_of_unread_names() -> None:
+    """Warn that something waits in a pipe that was not read, for it may have named whom to ask.
+
+    A pipe is never read unasked: what is in it may be a loop's own list, or the rest of a script.
+    """
+    if sys.stdin is None:
+        return
+    try:
+        number = sys.stdin.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(number).st_mode)
+        waiting = struct.unpack("i", fcntl.ioctl(number, termios.FIONREAD, bytes(4)))[0] if is_pipe else 0
+    except (OSError, ValueError):
+        return
+    if waiting:
+        output.warn("everybody was asked, and standard input was not read; to ask the nodes that it names: --nodes -")
+
+
 def nobody(connection: Connection, node_filter: Filter) -> str:
     """Return that nobody answered a discovery, and what may be the reason."""
     settings = connection.settings
@@ -64,17 +89,25 @@ def nobody(connection: Connection, node_filter: Filter) -> str:
 
 
 def _other_agents(asking: RpcClient) -> str | None:
-    """Return that nobody has the agent, if somebody offers others."""
+    """Return that nobody has the agent, and why not as far as nodes say, if somebody offers others."""
     patience_s = min(asking.discovery_timeout_s, _LOOK_AGAIN_S)
     other = RpcClient("rpcutil", asking.connection, timeout_s=patience_s, discovery_timeout_s=patience_s)
     other.add_filter(asking.filter)
-    for node in other.discover(limit=1) if asking.agent != other.agent else ():
-        told = other.agent_inventory().by_node().get(node)
-        agents = told.data.get("agents") if told else None
+    if asking.agent == other.agent or not other.discover(limit=_ASKED_WHY):
+        return None
+    why: dict[str, str] = {}
+    offered: dict[str, list[str]] = {}
+    for result in other.inventory():
+        agents, inactive = result.data.get("agents"), result.data.get("inactive_agents")
         if isinstance(agents, list):
-            names = sorted(one_line(agent["name"]) for agent in agents if isinstance(agent, dict) and "name" in agent)
-            return (
-                f"no node that offers agent {asking.agent!r} was discovered{did_you_mean(asking.agent, names)}; "
-                f"{node} offers {', '.join(names)} (filter: {asking.filter})"
-            )
-    return None
+            offered[result.sender] = sorted(one_line(agent) for agent in agents if isinstance(agent, str))
+        if isinstance(inactive, dict) and asking.agent in inactive:
+            why[result.sender] = str(inactive[asking.agent])
+    if not offered:
+        return None
+    node = min(offered, key=natural)
+    reasons = "".join(f"; {', '.join(nodes)}: {reason}" for nodes, reason in by_reason(why))
+    return (
+        f"no node that offers agent {asking.agent!r} was discovered{did_you_mean(asking.agent, offered[node])}; "
+        f"{node} offers {', '.join(offered[node])} (filter: {asking.filter}){reasons}"
+    )

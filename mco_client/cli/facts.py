@@ -25,7 +25,7 @@ Examples:
 """
     + exits.EPILOG
 )
-@click.argument("name")
+@click.argument("name", shell_complete=options.completing("fact_names"))
 @options.filtered
 @options.called
 @options.verbose("Name the nodes.")

@@ -10,6 +10,7 @@ import click
 from mco_client.cli import asking, exits, options, output
 from mco_client.connection import Connection
 from mco_client.discovery.choice import configured
+from mco_client.stats import Stats
 from mco_rpc.filters import Filter
 
 
@@ -20,6 +21,7 @@ Examples:
   mco find -C /dev_server/ -F country=de      both must hold
   mco find -I web1 -I /^db/                   one of them must hold
   mco find -F country=de | mco rpc --nodes - rpcutil ping
+  mco find -C /web/ -j                        JSON, with who was expected and not found
 
 """
     + exits.EPILOG
@@ -32,17 +34,18 @@ def find(connection: Connection, node_filter: Filter, is_json: bool, is_verbose:
     """Print the names of the nodes that match."""
     began = time.monotonic()
     found = configured(connection).discover(node_filter, None, connection.settings.discovery_timeout_s)
+    took_s = time.monotonic() - began
     output.warn_of_unbelieved(found.unverified, found.unverified_more)
     if is_json:
-        output.say_json(list(found.nodes))
+        statistics = Stats.of_discovery(found, took_s).to_dict()
+        output.say_json({"nodes": list(found.nodes), "statistics": statistics})
     else:
         for node in found.nodes:
             output.say(node)
     output.warn_of_doubts(found.warnings)
     output.warn_of_absent(found.absent)
     if is_verbose:
-        nodes, took_s = output.counted(len(found.nodes)), time.monotonic() - began
-        output.warn(f"{nodes} found in {took_s:.2f} s by {found.source}")
+        output.warn(f"{output.counted(len(found.nodes))} found in {took_s:.2f} s by {found.source}")
     if found.unverified or found.unverified_more or ((found.absent or found.warnings) and found.nodes):
         return exits.FAILED
     if not found.nodes:

@@ -36,7 +36,7 @@ def words(given: Iterable[str]) -> dict[str, str]:
     return texts
 
 
-def checked_by_all(known: Known, action: str, texts: Mapping[str, str]) -> dict[str, Any]:
+def checked_by_all(known: Known, action: str, texts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs as every known version of the agent takes them.
 
     Raises:
@@ -67,8 +67,8 @@ def checked_by_all(known: Known, action: str, texts: Mapping[str, str]) -> dict[
     raise ConfigError("\n".join([*lines, *hint]))
 
 
-def checked(schema: AgentSchema, action: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the inputs as the action takes them.
+def checked(schema: AgentSchema, action: str, texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs as the action takes them; what is no text is one of its values already.
 
     Raises:
         ConfigError: the action or an input is unknown, missing or not allowed; with how it is to be called.
@@ -104,6 +104,8 @@ def _is_taken(schema: AgentSchema, action: str, data: Mapping[str, Any]) -> bool
     return True
 
 
-def _parsed(action: ActionSchema, name: str, text: str) -> Any:
+def _parsed(action: ActionSchema, name: str, text: Any) -> Any:
     declared = action.inputs.get(name)
-    return declared.parse(text) if declared else text  # check_inputs says what is wrong with the name
+    return (
+        declared.parse(text) if declared and isinstance(text, str) else text
+    )  # check_inputs says what is wrong with the name

@@ -30,7 +30,7 @@ Examples:
 """
     + exits.EPILOG
 )
-@click.argument("node", required=False)
+@click.argument("node", required=False, shell_complete=options.completing("nodes"))
 @click.option(
     "--list-collectives", "--lc", "--collectives", "is_list", is_flag=True, help="List the collectives of all nodes."
 )
@@ -63,7 +63,7 @@ def inventory(
         return exits.of(known)
     daemon = counted.data if counted is not None and counted.is_ok else {}
     if is_json:
-        output.say_json({**told.data, "daemon": dict(daemon)})
+        output.say_json({**told.data, "daemon": dict(daemon), "statistics": client.stats.to_dict()})
     else:
         _say(told, daemon)
     return exits.of(stats)
@@ -82,7 +82,8 @@ def _list_collectives(connection: Connection, node_filter: Filter, timeout_s: fl
     output.warn_of_strangers(results)
     output.warn_of_late(results)
     if is_json:
-        output.say_json({name: sorted(nodes, key=natural) for name, nodes in sorted(members.items())})
+        collectives = {name: sorted(nodes, key=natural) for name, nodes in sorted(members.items())}
+        output.say_json({"collectives": collectives, "statistics": client.stats.to_dict()})
         return exits.of(results)
     rows = [(one_line(name), str(len(members[name]))) for name in sorted(members, key=natural)]
     output.say(output.table(["collective", "nodes"], rows))
@@ -126,6 +127,8 @@ def _readable(daemon: Mapping[str, Any]) -> dict[str, Any]:
         shown["started_at"] = when.isoformat(" ", "seconds")
     if _is_time(uptime_s):
         shown["up"] = str(dt.timedelta(seconds=round(uptime_s)))
+    # `mco controller stats` tells these, and they are long.
+    shown = {name: seen for name, seen in shown.items() if not isinstance(seen, Mapping | list)}
     if isinstance(counters, Mapping):
         shown["requests"] = ", ".join(f"{name} {seen}" for name, seen in sorted(counters.items()))
     return shown

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,7 @@ from mco_rpc.errors import ConfigError, McoError
 from mco_rpc.suggestion import did_you_mean
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
+    from mco_rpc.installed import EntryPoint
 
 PLUGINS = "mco.commands"
 # Set by the shells that `mco completion` has told how.
@@ -31,6 +32,7 @@ COMPLETE = "_MCO_COMPLETE"
 BUILTINS = {
     "completion": "mco_client.cli.completion:completion",
     "describe-filter": "mco_client.cli.filter:describe_filter",
+    "doctor": "mco_client.cli.doctor:doctor",
     "facts": "mco_client.cli.facts:facts",
     "filter": "mco_client.cli.filter:filters",
     "find": "mco_client.cli.find:find",
@@ -42,6 +44,23 @@ BUILTINS = {
     "receive": "mco_client.cli.receive:receive",
     "record": "mco_client.cli.record:record",
     "rpc": "mco_client.cli.rpc:rpc",
+}
+# What `mco --help` says of each, for it would take long to load all of them; a test compares.
+ABOUT = {
+    "completion": "Print what a shell needs to complete the words after `mco`.",
+    "describe-filter": "Say in words what a filter means; no node is asked.",
+    "doctor": "Find out why something does not work, and what to do.",
+    "facts": "Show the values of a fact, and how many nodes have each.",
+    "filter": "See why a filter matches a node, or does not.",
+    "find": "Print the names of the nodes that match.",
+    "inventory": "Show what one node is, knows and offers.",
+    "keygen": "Make the key pair with which a caller signs.",
+    "nodes": "List the nodes that the registry knows, and say whether they are there.",
+    "ping": "Show which nodes answer, and how fast.",
+    "plugin": "Show, make and check what extends the fleet.",
+    "receive": "Print answers that are sent to TOKEN, one JSON object a line, until none has...",
+    "record": "Run COMMAND, and record in FILE what it asks the fleet and what it is answered.",
+    "rpc": "Ask nodes for an ACTION of an AGENT, with inputs as KEY=VALUE.",
 }
 
 
@@ -83,10 +102,20 @@ class Commands(click.Group):
             ctx.fail(f"there is no command {name!r}{did_you_mean(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete the name of a command, without loading any, or an option."""
+        from mco_client.cli import candidates
+
+        places = {entry.name: entry.value for entry in _plugins()} | BUILTINS
+        return [*candidates.commands(places, incomplete), *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands; one that cannot be loaded does not keep the others from being listed."""
         rows = []
         for name in self.list_commands(ctx):
+            if name in ABOUT:
+                rows.append((name, ABOUT[name]))
+                continue
             try:
                 command = self.get_command(ctx, name)
             except ConfigError as e:
@@ -125,6 +154,7 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = from_configu
     """
     app = App(connect)
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter is no reason to fail
             stream.reconfigure(errors="backslashreplace")
@@ -149,10 +179,19 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = from_configu
     except McoError as e:
         return _complain(app, str(e))
     except OSError as e:
-        return _complain(app, f"{e.filename}: {e.strerror}" if e.filename else str(e))
+        return _complain(app, f"{e.filename}: {e.strerror}" if e.filename else e.strerror or str(e))
     except Exception as e:
         hint = f"this is a fault in mco; please report it with what --debug prints: mco --debug {' '.join(words)}"
         return _complain(app, f"{type(e).__name__}: {e}\n{hint}")
+
+
+def _open_what_is_closed() -> None:
+    """Let output go nowhere if whoever started us closed it: a file that we open must not get it instead."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as we run
+            if sys.__dict__[name].fileno() != number:
+                os.dup2(sys.__dict__[name].fileno(), number)
 
 
 def _completed(instruction: str) -> int:
@@ -187,9 +226,8 @@ def _usage(error: click.ClickException, text: str) -> str:
     return f"{text[:1].lower()}{text[1:]}\nTry `{ctx.command_path if ctx else 'mco'} --help`."
 
 
-def _plugins(name: str | None = None) -> EntryPoints:
+def _plugins(name: str | None = None) -> tuple[EntryPoint, ...]:
     """Return the commands that installed packages bring; looked for when no command of ours has the name."""
-    from importlib.metadata import entry_points
+    from mco_rpc.installed import entry_points
 
-    found = entry_points(group=PLUGINS)
-    return found if name is None else found.select(name=name)
+    return entry_points(PLUGINS, name)

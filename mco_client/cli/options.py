@@ -7,7 +7,6 @@ Each decorator adds options to a command and hands it one value made of them.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,17 @@ def _seconds(_: click.Context, __: click.Parameter, value: float | None) -> floa
     return value
 
 
+def completing(what: str) -> Any:
+    """Return what lets a shell complete a word as one of `mco_client.cli.candidates` says, loaded when it asks."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, begun: str) -> Any:
+        from mco_client.cli import candidates
+
+        return getattr(candidates, what)(ctx, parameter, begun)
+
+    return complete
+
+
 def debug(command: Any) -> Any:
     """Add ``--debug``, which the program itself obeys."""
 
@@ -48,13 +58,16 @@ def debug(command: Any) -> Any:
     )(command)
 
 
-def connected(*aliases: str, unless: tuple[str, ...] = (), is_discovering: bool = True) -> Callable[[Command], Command]:
+def connected(
+    *aliases: str, unless: tuple[str, ...] = (), is_discovering: bool = True, is_sorting: bool = False
+) -> Callable[[Command], Command]:
     """Add where to connect to and how long to discover; hand over ``connection``, closed afterwards.
 
     Args:
         aliases: further names of ``--dt``, for commands that do nothing but discover.
         unless: options of the command; if one of them is given, it needs no connection, and ``connection`` is None.
         is_discovering: whether it looks for nodes, so that the options that say how mean something.
+        is_sorting: whether the command has a ``--sort`` of its own.
     """
 
     def add(command: Command) -> Command:
@@ -87,7 +100,14 @@ def connected(*aliases: str, unless: tuple[str, ...] = (), is_discovering: bool 
 
         return _all(
             run,
-            click.option("-T", "--target", "collective", metavar="COLLECTIVE", help="Ask in this collective."),
+            click.option(
+                "-T",
+                "--target",
+                "collective",
+                metavar="COLLECTIVE",
+                shell_complete=completing("collectives"),
+                help="Ask in this collective.",
+            ),
             *(_discovery(aliases) if is_discovering else ()),
             click.option(
                 "-c",
@@ -96,7 +116,7 @@ def connected(*aliases: str, unless: tuple[str, ...] = (), is_discovering: bool 
                 metavar="FILE",
                 help="Read this configuration [default: $MCO_CONFIG, ~/.config/mco/client.yaml, /etc/mco/client.yaml].",
             ),
-            _as_ever,
+            _as_ever(is_sorting=is_sorting),
             debug,
         )
 
@@ -121,6 +141,7 @@ def _discovery(aliases: tuple[str, ...]) -> tuple[Callable[[Any], Any], ...]:
             "--disc-method",
             "discovery",
             metavar="METHOD",
+            shell_complete=completing("discovery"),
             help="Who knows the nodes: broadcast, registry, inventory, flatfile, stdin or external.",
         ),
         click.option(
@@ -134,11 +155,10 @@ def _discovery(aliases: tuple[str, ...]) -> tuple[Callable[[Any], Any], ...]:
     )
 
 
-def _as_ever(command: Any) -> Any:
+def _as_ever(*, is_sorting: bool) -> Callable[[Any], Any]:
     """Take what MCollective's users may ask for and get anyway: no chatter, sorted replies, and nothing that waits."""
-    return click.option("-q", "--quiet", "--sort", "--threaded", "_", is_flag=True, hidden=True, expose_value=False)(
-        command
-    )
+    names = ("-q", "--quiet", "--threaded", *(() if is_sorting else ("--sort",)))
+    return click.option(*names, "_", is_flag=True, hidden=True, expose_value=False)
 
 
 def filtered(command: Command) -> Command:
@@ -152,8 +172,8 @@ def filtered(command: Command) -> Command:
         node_filter = from_options(**{kind: rest.pop(kind) for kind in kinds})
         return command(*args, node_filter=node_filter, **rest)
 
-    def option(*names: str, metavar: str, text: str) -> Any:
-        return click.option(*names, multiple=True, metavar=metavar, help=text)
+    def option(*names: str, metavar: str, text: str, completed: Any = None) -> Any:
+        return click.option(*names, multiple=True, metavar=metavar, help=text, shell_complete=completed)
 
     return _all(
         run,
@@ -163,6 +183,7 @@ def filtered(command: Command) -> Command:
             "--with-fact",
             "facts",
             metavar="FACT",
+            completed=completing("facts"),
             text="Only nodes with this fact: country=de, cores>=4, kernel=/^6/.",
         ),
         option(
@@ -171,6 +192,7 @@ def filtered(command: Command) -> Command:
             "--with-class",
             "classes",
             metavar="CLASS",
+            completed=completing("classes"),
             text="Only nodes with this class; /x/ is a regular expression.",
         ),
         option(
@@ -179,10 +201,26 @@ def filtered(command: Command) -> Command:
             "--with-identity",
             "identities",
             metavar="NODE",
+            completed=completing("nodes"),
             text="Only this node, or also this one; /x/ is a regular expression.",
         ),
-        option("-A", "--wa", "--with-agent", "agents", metavar="AGENT", text="Only nodes that offer this agent."),
-        option("-W", "--with", "mixed", metavar="FILTER", text="Classes and facts together: '/web/ country=de'."),
+        option(
+            "-A",
+            "--wa",
+            "--with-agent",
+            "agents",
+            metavar="AGENT",
+            text="Only nodes that offer this agent.",
+            completed=completing("agents"),
+        ),
+        option(
+            "-W",
+            "--with",
+            "mixed",
+            metavar="FILTER",
+            text="Classes and facts together: '/web/ country=de'.",
+            completed=completing("mixed"),
+        ),
         option(
             "-S",
             "--select",
@@ -209,7 +247,9 @@ def called(command: Command) -> Command:
             "--nodes",
             "nodes_file",
             metavar="FILE",
-            help="Ask the nodes listed there, one a line, without looking for them; - is standard input.",
+            shell_complete=completing("files"),
+            help="Ask the nodes listed there without looking for them: names or ranges, or what -j printed; "
+            "- is standard input.",
         ),
         timeout,
         click.option("--np", "--no-progress", "np", is_flag=True, help="Show no progress bar."),
@@ -246,21 +286,14 @@ def _all(command: Command, *decorators: Callable[[Any], Any]) -> Command:
 
 
 def _nodes_in(file: str) -> list[str]:
-    """Return the names in a file, one a line; blank lines and what follows ``#`` do not count."""
-    from mco_rpc import names
-    from mco_rpc.errors import ConfigError
+    """Return the nodes in a file, in any form that `mco` prints them; those whose answer there failed are left out."""
+    from mco_client.cli import output
+    from mco_client.discovery import stdin
+    from mco_client.discovery.listed import listing
+    from mco_client.discovery.source import read_text
+    from mco_client.folding import folded
 
-    where = "standard input" if file == "-" else file
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-    except OSError as e:
-        raise ConfigError(f"--nodes {where}: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise ConfigError(f"--nodes {where}: byte {e.start} is not UTF-8") from e
-    nodes = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if name := line.partition("#")[0].strip():
-            nodes.append(names.check(f"--nodes {where}, line {number}: node", name))
-    if not nodes:
-        raise ConfigError(f"--nodes {where}: it names no node; expected one identity a line")
-    return nodes
+    found = stdin.read() if file == "-" else listing(read_text(Path(file)), f"--nodes {file}")
+    if found.failed:
+        output.warn(f"left out, for their answers had failed: {folded(found.failed)}")
+    return list(found.names)

@@ -9,17 +9,21 @@ import os
 import shutil
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import click
 
+from mco_client.folding import folded
 from mco_client.results import Result, Results
 from mco_client.text import by_reason, listed, natural, one_line, safe, shown
 from mco_rpc.status import Status
 
 _WIDTH_UNKNOWN = (120, 24)
 MAX_CELL = 60
+_MAX_CUT = 1000
+_FORCING = ("CLICOLOR_FORCE", "FORCE_COLOR")
 
 
 def say(text: str = "") -> None:
@@ -37,11 +41,22 @@ def say_json(data: Any) -> None:
     say(json.dumps(data, indent=2, default=str))
 
 
+def say_jsonl(data: Any) -> None:
+    """Print the same on one line, at once."""
+    say(json.dumps(data, default=str))
+
+
 def coloured(text: str, colour: str, stream: IO[str] | None = None) -> str:
-    """Return the text in a colour if it goes to a terminal whose user wants colours."""
-    stream = stream or sys.stdout
-    is_wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return click.style(text, fg=colour) if is_wanted else text
+    """Return the text in a colour if it goes to a terminal whose user wants colours, or to who forces them."""
+    return click.style(text, fg=colour) if _is_coloured(stream or sys.stdout) else text
+
+
+def _is_coloured(stream: IO[str]) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in ("", "0") for name in _FORCING):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and os.environ.get("CLICOLOR") != "0"
 
 
 def width() -> int:
@@ -55,10 +70,16 @@ def prepare_table() -> None:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of texts."""
+    """Return a table of texts; one that is too long for any reader is cut."""
     from tabulate import tabulate
 
-    return tabulate(list(rows), headers=list(headers), tablefmt="simple", disable_numparse=True)
+    cut = [[cell if len(cell) <= _MAX_CUT else f"{cell[:_MAX_CUT]}..." for cell in row] for row in rows]
+    return tabulate(cut, headers=list(headers), tablefmt="simple", disable_numparse=True)
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a line takes: a letter that combines takes none, a wide one two."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def value(of: object) -> str:
@@ -68,7 +89,7 @@ def value(of: object) -> str:
 
 def is_short(text: str) -> bool:
     """Say whether a text fits into a cell."""
-    return len(text) <= MAX_CELL and "\n" not in text and "\t" not in text
+    return columns(text[: MAX_CELL + 1]) <= MAX_CELL and "\n" not in text and "\t" not in text
 
 
 def indented(text: str, by: str = "    ") -> str:
@@ -83,18 +104,20 @@ def counted(number: int, what: str = "node") -> str:
 
 def result_dicts(results: Iterable[Result]) -> list[dict[str, Any]]:
     """Return the answers as ``-j`` prints them, by name."""
-    return [
-        {
-            "sender": result.sender,
-            "status": int(result.status),
-            "status_text": result.status_text,
-            "message": result.message,
-            "data": dict(result.data),
-            "ran_s": result.ran_s,
-            "took_s": round(result.took_s, 6),
-        }
-        for result in sorted(results, key=lambda result: natural(result.sender))
-    ]
+    return [result_dict(result) for result in sorted(results, key=lambda result: natural(result.sender))]
+
+
+def result_dict(result: Result) -> dict[str, Any]:
+    """Return an answer as ``-j`` and ``--jsonl`` print it."""
+    return {
+        "sender": result.sender,
+        "status": int(result.status),
+        "status_text": result.status_text,
+        "message": result.message,
+        "data": dict(result.data),
+        "ran_s": result.ran_s,
+        "took_s": round(result.took_s, 6),
+    }
 
 
 def say_failures(results: Results) -> None:
@@ -106,24 +129,24 @@ def say_failures(results: Results) -> None:
         data = [f"{one_line(name)}: {one_line(value(seen), 1000)}" for name, seen in result.data.items()]
         alike.setdefault((f"{result.status_text}: {why}", *data), []).append(result.sender)
     for (why, *data), nodes in alike.items():
-        say(coloured(f"{listed(nodes)}: {why}", "red"))
+        say(coloured(f"{folded(nodes)}: {why}", "red"))
         for text in data:
             say(indented(text))
     if results.silent:
         waited = f" within {results.timeout_s:g} s" if results.timeout_s else ""
-        say(coloured(f"no reply{waited} from {len(results.silent)} of {of}: ", "red") + listed(results.silent))
+        say(coloured(f"no reply{waited} from {len(results.silent)} of {of}: ", "red") + folded(results.silent))
     for nodes, why in by_reason(results.absent):
         say(coloured(f"{', '.join(nodes)}: expected, and not found: {why}", "red"))
     if results.lost:
-        say(coloured(f"went away after they were asked, {len(results.lost)} of {of}: ", "red") + listed(results.lost))
+        say(coloured(f"went away after they were asked, {len(results.lost)} of {of}: ", "red") + folded(results.lost))
     if results.offline:
-        say(coloured(f"offline, {len(results.offline)} of {of}: ", "red") + listed(results.offline))
+        say(coloured(f"offline, {len(results.offline)} of {of}: ", "red") + folded(results.offline))
     if results.stopped:
         say(coloured(one_line(results.stopped), "red"))
     if results.untouched:
-        say(coloured(f"not asked, {len(results.untouched)} of {of}: ", "red") + listed(results.untouched))
+        say(coloured(f"not asked, {len(results.untouched)} of {of}: ", "red") + folded(results.untouched))
     if results.left_out:
-        say(f"left out: {listed(results.left_out)}")
+        say(f"left out: {folded(results.left_out)}")
 
 
 def say_finished(results: Results, took_s: float) -> None:

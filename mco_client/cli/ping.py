@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
-import math
+import sys
+import time
 
 import click
 
 from mco_client.cli import asking, exits, options, output
+from mco_client.cli.histogram import histogram
 from mco_client.connection import Connection
 from mco_client.core import Outcome
 from mco_client.discovery import Query
 from mco_client.discovery.choice import configured
 from mco_client.results import Result
+from mco_client.stats import Stats
 from mco_client.text import one_line, safe
 from mco_rpc.filters import Filter
 
-_BARS, _LONGEST_BAR = 10, 50
+# The times of fewer nodes are read one by one.
+_MANY = 10
 
 
 @click.command(
@@ -25,6 +29,7 @@ Examples:
   mco ping                         everybody
   mco ping -C /dev_server/         who has a class like this
   mco ping -W "/web/ country=de"   classes and facts together
+  mco ping -g                      with a histogram of the times
   mco ping --dt 10 -j              a slow network, and JSON
 
 """
@@ -32,11 +37,17 @@ Examples:
 )
 @options.filtered
 @options.as_json
-@click.option("-g", "--graph", "is_graph", is_flag=True, help="Show how the times are distributed.")
+@click.option(
+    "-g/--no-graph",
+    "--graph/--no-graph",
+    "is_graph",
+    default=None,
+    help="Show how the times are distributed.  [default: of more than 10 nodes, on a terminal]",
+)
 @options.connected("-t", "--timeout")
-def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: bool) -> int:
+def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: bool | None) -> int:
     """Show which nodes answer, and how fast."""
-    settings = connection.settings
+    settings, began = connection.settings, time.monotonic()
     query = Query(node_filter, timeout_s=settings.discovery_timeout_s, must_answer=True)
     asking_nodes = Outcome(configured(connection).core(query))
     results = []
@@ -53,20 +64,15 @@ def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: b
     )
     times_s = [result.took_s for result in results]
     if is_json:
-        statistics = {
-            "responses": len(results),
-            **_numbers(times_s),
-            "unverified": dict(found.unverified),
-            "unverified_more": found.unverified_more,
-            "absent": dict(found.absent),
-            "source": found.source,
-        }
-        output.say_json({"results": output.result_dicts(results), "statistics": statistics})
+        statistics = Stats.of_discovery(found, time.monotonic() - began)
+        statistics.take_answers(results)
+        plain = {**statistics.to_dict(), **_numbers(times_s)}
+        output.say_json({"results": output.result_dicts(results), "statistics": plain})
     elif times_s:
         numbers = ", ".join(f"{name[:3]} {seconds * 1000:.1f} ms" for name, seconds in _numbers(times_s).items())
         output.say(f"\n{output.counted(len(times_s))} answered: {numbers}")
-        if is_graph:
-            output.say("\n".join(("", *_graph(times_s))))
+        if is_graph or (is_graph is None and len(times_s) > _MANY and sys.stdout.isatty()):
+            output.say("\n".join(("", *histogram(times_s, output.width(), encoding=sys.stdout.encoding or "ascii"))))
     output.warn_of_doubts(found.warnings)
     output.warn_of_absent({node: why for node, why in found.absent.items() if node not in answered})
     is_doubted = bool(found.unverified or found.unverified_more)
@@ -82,20 +88,6 @@ def _line(result: Result) -> str:
     if result.is_ok:
         return f"{safe(result.sender):<40} time={result.took_s * 1000:.1f} ms"
     return output.coloured(f"{safe(result.sender):<40} {result.status_text}: {one_line(result.message)}", "red")
-
-
-def _graph(times_s: list[float]) -> list[str]:
-    """Return a bar for each of some equal ranges of time, as long as many nodes answered in it."""
-    step_s = max(times_s) / _BARS or 1.0  # a replay takes no time
-    counts = [0] * _BARS
-    for time_s in times_s:
-        counts[min(int(time_s / step_s), _BARS - 1)] += 1
-    longest = max(counts)
-    bars = ["#" * math.ceil(count * _LONGEST_BAR / longest) for count in counts]
-    return [
-        f"{number * step_s * 1000:9.1f} ms  {bar} {count or ''}".rstrip()
-        for number, (bar, count) in enumerate(zip(bars, counts, strict=True), 1)
-    ]
 
 
 def _numbers(times_s: list[float]) -> dict[str, float]:

@@ -131,7 +131,7 @@ def _doc_here(*, name: str | None, is_export: bool, is_json: bool) -> int:
 
 
 @plugin.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=options.completing("agents"))
 @click.option(
     "--export", "is_export", is_flag=True, help="Print the schema as JSON, as `validate` and `stubs` read it."
 )
@@ -182,7 +182,7 @@ def _stubs_here(*, wanted: tuple[str, ...], out: str) -> int:
 
 
 @plugin.command()
-@click.argument("wanted", metavar="AGENT...", nargs=-1, required=True)
+@click.argument("wanted", metavar="AGENT...", nargs=-1, required=True, shell_complete=options.completing("agents"))
 @click.option("-o", "--output", "out", default="-", metavar="FILE", help="Write it there, not to standard output.")
 @local_or_fleet(_stubs_here, "wanted", "out")
 @options.filtered

@@ -24,6 +24,7 @@ def generate() -> None:
 Examples:
   mco plugin generate agent weather
   mco plugin generate agent weather --action forecast --changing wish --output agents
+  mco plugin generate agent weather --language sh
   mco plugin generate agent weather --package"""
 )
 @click.argument("name")
@@ -31,6 +32,11 @@ Examples:
 @click.option("--changing", multiple=True, metavar="NAME", help="An action that changes something; may be repeated.")
 @click.option("--description", default="", metavar="TEXT", help="What the agent is for, in one sentence.")
 @click.option("--package", "is_package", is_flag=True, help="A package to install, found by its entry point.")
+@click.option(
+    "--language",
+    type=click.Choice(("sh", "perl", "node", "python")),
+    help="An executable in this language that answers, instead of a class in Python.",
+)
 @click.option(
     "--output",
     "folder",
@@ -41,12 +47,18 @@ Examples:
 )
 @options.debug
 def agent(
-    name: str, asking: Sequence[str], changing: Sequence[str], description: str, is_package: bool, folder: Path
+    name: str,
+    asking: Sequence[str],
+    changing: Sequence[str],
+    description: str,
+    is_package: bool,
+    language: str | None,
+    folder: Path,
 ) -> int:
     """Write an agent NAME that works, to be changed, with a test that passes."""
     from mco_client.schema import scaffold
 
-    wanted = scaffold.Wanted(name, asking, changing, description, is_package)
+    wanted = scaffold.Wanted(name, asking, changing, description, is_package, language or "")
     written = scaffold.write(scaffold.files(wanted), folder)
     for path in written:
         output.say(f"{one_line(path)} is written")

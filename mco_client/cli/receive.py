@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import click
@@ -11,7 +10,7 @@ import click
 from mco_client.cli import exits, options, output
 from mco_client.connection import Connection
 from mco_client.receiving import Receiver
-from mco_client.text import one_line, safe
+from mco_client.text import one_line
 
 
 @click.command(
@@ -40,7 +39,7 @@ def receive(connection: Connection, token: str, count: int | None, timeout_s: fl
         for received in receiver.receive(timeout_s):
             result = received.result
             told = {"request": received.request_id, "agent": received.agent, "action": received.action}
-            output.say(safe(json.dumps({**told, **output.result_dicts([result])[0]})))
+            output.say_jsonl({**told, **output.result_dict(result)})
             if status != exits.FAILED:
                 status = exits.OK if result.is_ok else exits.FAILED
             left -= 1

@@ -24,7 +24,8 @@ from mco_rpc.suggestion import did_you_mean
 
 VERSION = 1
 # `protocol` is what a Choria client expects in a reply.
-_REPLY_KEYS = ("nodes", "error", "serves", "protocol")
+# The statistics are what `mco find -j` adds; nothing is made of them.
+_REPLY_KEYS = ("nodes", "error", "serves", "protocol", "statistics")
 _EXAMPLE = '{"nodes": ["web1", "web2"]}'
 _log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import IO
+from typing import IO, Any
 
-from mco_client.discovery.listed import SERVES, chosen, names_in
+from mco_client.discovery.listed import SERVES, Listing, chosen, listing
 from mco_client.discovery.source import MAX_BYTES, Known, decoded
 from mco_rpc.errors import DiscoveryError
 from mco_rpc.filters import Filter
@@ -42,19 +42,28 @@ class Stdin:
         """
         with self._reading:
             if self._names is None:
-                self._names = names_in(decoded(self._read(), WHERE), WHERE)
+                self._names = read(self._stream).names
         return chosen(self._names, node_filter, WHERE)
 
-    def _read(self) -> bytes:
-        stream = self._stream or (sys.stdin.buffer if sys.stdin else None)
-        if stream is None:
-            raise DiscoveryError(f"{WHERE} is closed: pipe the names of nodes into the command, one a line")
-        if stream.isatty():
-            raise DiscoveryError(
-                f"{WHERE} is a terminal: pipe the names of nodes into the command, as in `mco find | mco ...`, "
-                f"or choose another source than stdin"
-            )
-        try:
-            return stream.read(MAX_BYTES + 1)
-        except OSError as e:
-            raise DiscoveryError(f"{WHERE}: {e.strerror}") from e
+
+def read(stream: IO[bytes] | None = None) -> Listing:
+    """Return what comes through a pipe, to its end: standard input's if no stream is given.
+
+    Raises:
+        DiscoveryError: nothing can come, or no node did.
+        ConfigError: something in it is not the name of a node.
+    """
+    # What stands in for standard input in another program may have text only.
+    source: Any = stream or getattr(sys.stdin, "buffer", None) or sys.stdin
+    if source is None:
+        raise DiscoveryError(f"{WHERE} is closed: pipe the names of nodes into the command, one a line")
+    if source.isatty():
+        raise DiscoveryError(
+            f"{WHERE} is a terminal: pipe the names of nodes into the command, as in `mco find | mco ...`, "
+            f"or choose another source than stdin"
+        )
+    try:
+        raw = source.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise DiscoveryError(f"{WHERE}: {e.strerror}") from e
+    return listing(decoded(raw if isinstance(raw, bytes) else raw.encode(), WHERE), WHERE)

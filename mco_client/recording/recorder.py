@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,10 @@ class RecordingConnector:
             if packet.type != PROBE and packet.message_id not in self._open:
                 self._begin(packet)
         self._inner.publish(packets)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the inner connector's thread."""
+        self._inner.soon(callback)
 
     def addresses(self) -> list[str]:
         """Return the addresses of the broker."""

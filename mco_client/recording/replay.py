@@ -133,6 +133,10 @@ class ReplayConnector:
             self._at(self._when(now, last_s), functools.partial(self._listener.on_returned, over))
         self._tell(now, [(packet, event) for packet, _, late in found for event in late])
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the thread that answers."""
+        self._at(time.monotonic(), callback)
+
     def addresses(self) -> list[str]:
         """Return nothing: there is no network."""
         return []

@@ -24,7 +24,9 @@ import msgspec
 from mco_rpc import __version__
 from mco_rpc.agent import Agent
 from mco_rpc.errors import ConfigError
-from mco_rpc.schema import ActionSchema, AgentSchema, Aggregate, Input, Output
+from mco_rpc.external_file import inspect as inspect_external
+from mco_rpc.external_file import is_external, unknown_keys
+from mco_rpc.schema import ActionSchema, AgentSchema
 from mco_rpc.soundness import is_older, problems
 from mco_rpc.suggestion import did_you_mean
 from mco_rpc.validation import may_match
@@ -86,34 +88,25 @@ def _read(file: Path) -> bytes:
 def _of_json(body: bytes, schemas: list[AgentSchema]) -> Iterator[Finding]:
     try:
         plain = json.loads(body)
+        if is_external(plain):
+            yield from _of_external(plain, schemas)
+            return
         schema = msgspec.convert(plain, AgentSchema)
     except (msgspec.ValidationError, RecursionError, ValueError) as e:
         line = e.lineno if isinstance(e, json.JSONDecodeError) else 0
         yield Finding(f"it is not the JSON of a schema: {e}", line)
         return
-    yield from (Finding(text) for text in _unknown_keys(plain))
+    yield from (Finding(text) for text in unknown_keys(plain))
     # Whoever gave the file may have given an expression that never ends.
     yield from (Finding(problem.text) for problem in problems(schema, matches=may_match))
     schemas.append(schema)
 
 
-def _unknown_keys(plain: Mapping[str, Any]) -> Iterator[str]:
-    yield from _unknown("", plain, AgentSchema)
-    for name, action in plain.get("actions", {}).items():
-        where = f"actions.{name}: "
-        yield from _unknown(where, action, ActionSchema)
-        for each in action.get("aggregates", ()):
-            yield from _unknown(f"{where}aggregates: ", each, Aggregate)
-        for kind, struct in (("inputs", Input), ("outputs", Output)):
-            for key, declared in action.get(kind, {}).items():
-                yield from _unknown(f"{where}{kind}.{key}: ", declared, struct)
-
-
-def _unknown(where: str, plain: Mapping[str, Any], struct: type[msgspec.Struct]) -> Iterator[str]:
-    known = struct.__struct_fields__
-    for key in plain:
-        if key not in known:
-            yield f"{where}unknown key {key!r}{did_you_mean(key, known)}; known are: {', '.join(known)}"
+def _of_external(plain: object, schemas: list[AgentSchema]) -> Iterator[Finding]:
+    schema, _, found = inspect_external(plain, may_match)
+    yield from map(Finding, found)
+    if schema is not None:
+        schemas.append(schema)
 
 
 # Python.

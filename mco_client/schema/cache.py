@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from mco_client import cached
 from mco_rpc.errors import SchemaError
 from mco_rpc.schema import DIGEST_LENGTH, AgentSchema, digest_of
 
@@ -39,7 +39,7 @@ class SchemaCache:
         """Return the schema with this digest, None if it is not here."""
         if digest not in self._known and is_digest(digest) and self._folder is not None:
             with contextlib.suppress(OSError, msgspec.DecodeError, SchemaError, RecursionError, UnicodeDecodeError):
-                plain = msgspec.json.decode(_read(self._folder / f"{digest}.json"))
+                plain = msgspec.json.decode(cached.read(self._folder / f"{digest}.json", MAX_SCHEMA_BYTES))
                 if digest_of(plain) == digest:
                     self._keep(digest, AgentSchema.from_json(plain))
         return self._known.get(digest)
@@ -63,8 +63,8 @@ class SchemaCache:
         self._keep(digest, AgentSchema.from_json(plain))
         if self._folder is not None:
             with contextlib.suppress(OSError):
-                _make(self._folder)
-                _write(self._folder / f"{digest}.json", body)
+                cached.make(self._folder)
+                cached.write(self._folder / f"{digest}.json", body)
                 _prune(self._folder)
         return digest
 
@@ -98,32 +98,6 @@ def of_user(connector: str, environment: Mapping[str, str] | None = None) -> Sch
     known = os.environ if environment is None else environment
     is_alone = connector == "replay" or bool(known.get("MCO_RECORD"))
     return SchemaCache(None if is_alone else default_folder(known))
-
-
-def _read(file: Path) -> bytes:
-    """Read a file that may be anything: never wait, never follow, never read more than a schema can have."""
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        found = os.fstat(opened.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_SCHEMA_BYTES:
-            raise OSError(f"{file} is not a file of at most {MAX_SCHEMA_BYTES} bytes")
-        return opened.read(MAX_SCHEMA_BYTES)
-
-
-def _make(folder: Path) -> None:
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _write(file: Path, body: bytes) -> None:
-    """Write a file whole or not at all."""
-    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(body)
-        os.replace(name, file)  # noqa: PTH105 - a file that is there is replaced
-    except BaseException:
-        os.unlink(name)  # noqa: PTH108 - the name is a text
-        raise
 
 
 def _prune(folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mco_client.schema import scaffold_external
 from mco_rpc.agent import Agent
 from mco_rpc.errors import ConfigError
 
@@ -101,6 +102,7 @@ class Wanted:
     Attributes:
         asking: names of actions that only look; ``status`` if there is no other either.
         changing: names of actions that change something.
+        language: of an executable that answers; a class in Python if empty.
     """
 
     name: str
@@ -108,10 +110,13 @@ class Wanted:
     changing: Sequence[str] = ()
     description: str = ""
     is_package: bool = False
+    language: str = ""
 
     def check(self) -> Wanted:
         """Return it if it can be written; raise `ConfigError` with what cannot be a name."""
         _check_name("agent", self.name)
+        if self.is_package and self.language:
+            raise ConfigError("a package holds a class in Python; an executable in another language is for a libdir")
         if not self.description.isprintable() or set(self.description) & {'"', "\\"}:
             raise ConfigError(
                 f"description {self.description!r} cannot be used: one line without quotes and backslashes"
@@ -129,6 +134,10 @@ class Wanted:
 def files(wanted: Wanted) -> dict[Path, str]:
     """Return path -> text of what makes a working agent with a test."""
     wanted.check()
+    if wanted.language:
+        return scaffold_external.files(
+            wanted.name, _description(wanted), _asking(wanted), wanted.changing, wanted.language
+        )
     module = f"mco_agent_{wanted.name}"
     agent, test = _agent(wanted), _test(wanted, module)
     if not wanted.is_package:
@@ -161,11 +170,13 @@ def write(made: dict[Path, str], folder: Path) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
+        if text.startswith("#!"):
+            path.chmod(0o755)
     return list(targets)
 
 
 def _agent(wanted: Wanted) -> str:
-    asking = wanted.asking or ([] if wanted.changing else ["status"])
+    asking = _asking(wanted)
     imports = ["Agent", *(["Aggregate"] if asking else []), *(["Input"] if wanted.changing else []), "Output", "action"]
     return "".join(
         (
@@ -183,7 +194,7 @@ def _agent(wanted: Wanted) -> str:
 
 
 def _test(wanted: Wanted, module: str) -> str:
-    actions = [*(wanted.asking or ([] if wanted.changing else ["status"])), *wanted.changing]
+    actions = [*_asking(wanted), *wanted.changing]
     calls = "".join(f'        client.call("{action}").require_all(state="unknown")\n' for action in actions)
     head = _HEAD_OF_PACKAGE if wanted.is_package else _HEAD_OF_FILE
     return _TEST.format(
@@ -194,6 +205,10 @@ def _test(wanted: Wanted, module: str) -> str:
         settings="{}" if wanted.is_package else '{"settings": {"libdir": [str(LIBDIR)]}}',
         calls=calls,
     )
+
+
+def _asking(wanted: Wanted) -> Sequence[str]:
+    return wanted.asking or ([] if wanted.changing else ["status"])
 
 
 def _description(wanted: Wanted) -> str:

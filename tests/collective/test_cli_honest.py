@@ -30,7 +30,7 @@ PING = "rpc rpcutil ping"
         ("--limit-method random", "--limit-method does nothing without --limit or -1"),
         ("-1 --limit-seed 3", "--limit-seed does nothing without --limit-method random"),
         ("--limit-seed 3 --limit-method random", "--limit-method does nothing without --limit or -1"),
-        ("--senders -j", "--senders prints names and -j everything"),
+        ("--senders -j", "-j and --senders are different ways to print the answers"),
         ("--nr --follow", "--follow needs answers"),
         ("--nr --retries 1", "--retries needs answers"),
         ("--nr --batch 2", "--batch needs answers"),

@@ -410,12 +410,14 @@ def test_what_a_node_says_it_offers_need_make_no_sense(mco: Mco, scripted: Calla
     def answer(request: Request) -> dict[str, Any] | None:
         if request.agent == "discovery" and request.data.get("agent") == "toys":
             return {"data": {"schema": ""}}
-        return {"data": {"agents": ["text", {"no": "name"}, {"name": f"toy{EVIL}"}]}}
+        why = {"toys": f"none{EVIL}", 7: 8}
+        return {"data": {"agents": ["text", {"no": "name"}, f"toy{EVIL}"], "inactive_agents": why}}
 
     scripted(answer)
     ran = mco("rpc toys play -I evil --dt 1")
     assert ran.status == 1
-    assert "evil offers toy\\x1b" in ran.err
+    assert "evil offers text, toy\\x1b" in ran.err
+    assert "; evil: none\\x1b" in ran.err
     assert_harmless(ran.err)
 
 

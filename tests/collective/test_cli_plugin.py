@@ -95,7 +95,7 @@ def test_the_agents_and_data_sources_of_the_fleet_are_listed_with_their_nodes(mc
         assert ["iptables", "1.0", "2", "Block and unblock addresses in the host's packet filter."] in rows
         assert [row[:3] for row in rows if row[:1] == ["fact"]] == [["fact", "-", "2"]]
     told = mco("plugin list -j -F country=de").json
-    assert {row["name"] for row in told["agents"]} == {"discovery", "iptables", "rpcutil"}
+    assert {row["name"] for row in told["agents"]} >= {"discovery", "iptables", "rpcutil"}
     assert all(row["nodes"] == ["web1"] for row in told["agents"] + told["data"])
 
 
@@ -199,6 +199,14 @@ def test_an_agent_is_generated_and_valid(alone: Mco, tmp_path: Path) -> None:
     assert alone("plugin generate agent weather --package").out.splitlines()[-2] == (
         "install it with: pip install -e mco-agent-weather"
     )
+
+
+def test_an_agent_in_another_language_is_generated_and_valid(alone: Mco) -> None:
+    ran = alone("plugin generate agent weather --language perl --output agents")
+    assert ran.out.splitlines()[:2] == ["agents/weather.json is written", "agents/weather.pl is written"]
+    ran = alone("plugin validate agents/weather.json")
+    assert ran == Ran(0, "agents/weather.json: ok: agent weather 0.1 with 1 action\n", "")
+    assert "mco: a package holds a class in Python" in alone("plugin generate agent b --language sh --package").err
 
 
 def test_what_is_wrong_with_a_file_is_told_with_its_line(alone: Mco, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import os
@@ -19,8 +18,8 @@ import pytest
 
 from mco_client.cli import main as program
 from mco_client.cli.app import from_configuration
-from mco_client.cli.main import BUILTINS, main
-from mco_rpc import __version__
+from mco_client.cli.main import ABOUT, BUILTINS, main, mco
+from mco_rpc import __version__, installed
 from mco_rpc.errors import BrokerUnreachable, ConfigError
 
 HEAVY = {"msgspec", "pika", "tabulate", "rich", "nacl", "yaml", "re2", "importlib.metadata", "logging", "asyncio"}
@@ -55,15 +54,11 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
                 raise brought[self.name]
             return brought[self.name]
 
-    class Entries(list[Entry]):
-        def select(self, *, name: str) -> Entries:
-            return Entries(entry for entry in self if entry.name == name)
-
-    def entry_points(*, group: str) -> Entries:
+    def entry_points(group: str, name: str | None = None) -> list[Entry]:
         assert group == "mco.commands"
-        return Entries(Entry(name) for name in brought)
+        return [Entry(each) for each in brought if name in (None, each)]
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    monkeypatch.setattr(installed, "entry_points", entry_points)
     return brought
 
 
@@ -82,9 +77,57 @@ def quiet_logging() -> Iterator[None]:
 def test_loads_nothing_that_it_does_not_use(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", _PROBE, *words], capture_output=True, text=True, check=True)
     _, loaded = json.loads(done.stdout.splitlines()[-1])
-    allowed = {"importlib.metadata", "logging"} if words == ["pnig"] else set()
-    assert HEAVY & set(loaded) <= allowed
+    assert not HEAVY & set(loaded)
     assert not [name for name in loaded if name in {home.partition(":")[0] for home in BUILTINS.values()}]
+
+
+# Command line -> what it may load of all that is heavy. The others of a line's packages are loaded when they are used.
+MAY_LOAD = {
+    "--help": {"logging", "msgspec", "yaml", "nacl"},  # those of the lab
+    "rpc --help": set(),
+    "ping --help": {"msgspec"},
+    "service --help": set(),
+}
+
+
+@pytest.mark.parametrize("line", MAY_LOAD)
+def test_help_loads_nothing_that_only_a_call_needs(line: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _PROBE, *line.split()], capture_output=True, text=True, check=True)
+    _, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert HEAVY & set(loaded) <= MAY_LOAD[line]
+    assert not {"mco_node", "mco_agents"} & {name.partition(".")[0] for name in loaded}
+
+
+def test_what_the_help_says_of_a_command_is_what_the_command_says() -> None:
+    ctx = click.Context(mco)
+    said = {name: command.get_short_help_str(80) for name in BUILTINS if (command := mco.get_command(ctx, name))}
+    assert said == ABOUT
+
+
+def test_output_that_was_closed_is_no_fault_of_ours() -> None:
+    done = subprocess.run(
+        [
+            "sh",
+            "-c",
+            '"$0" -c "from mco_client.cli.main import main; raise SystemExit(main())" completion bash >&-',
+            sys.executable,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_output_for_which_there_is_no_room_is_an_error_of_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        program = "from mco_client.cli.main import main; raise SystemExit(main())"
+        done = subprocess.run(
+            [sys.executable, "-c", program, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("mco: No space left on device\n")
+    assert "Traceback" not in done.stderr
 
 
 def test_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from mco_client.cli import exits, inputs, output, replies
+from mco_client.cli.asked import Shown
 from mco_client.cli.main import main
+from mco_client.cli.showing import Answered
 from mco_client.results import Result, Results
+from mco_client.schema.learning import Known
 from mco_client.stats import Stats
 from mco_rpc.config import client_settings
 from mco_rpc.errors import ConfigError
@@ -81,11 +84,11 @@ def test_times_are_seconds_that_one_can_wait(option: str, text: str, capsys: pyt
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "--nodes {file}: No such file or directory"),
+        (None, "{file}: No such file or directory"),
         (b"", "--nodes {file}: it names no node; expected one identity a line"),
         (b"# only a comment\n\n", "--nodes {file}: it names no node"),
-        (b"web1\nweb#2\n-j\n", "--nodes {file}, line 3: node '-j' cannot be used"),
-        (b"web\xff1\n", "--nodes {file}: byte 3 is not UTF-8"),
+        (b"web1\nweb#2\n-j\n", "--nodes {file}, line 3: identity '-j' cannot be used"),
+        (b"web\xff1\n", "{file}, line 1: byte 3 is not UTF-8"),
     ],
 )
 def test_a_file_of_nodes_is_read_before_anything_is_asked(
@@ -165,7 +168,8 @@ def test_failures_name_everybody_and_why(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def said(seen: Results, schema: ActionSchema | None, capsys: pytest.CaptureFixture[str], verbose: bool = False) -> str:
-    replies.say(seen, schema, Stats(blocktime=0.0123, discoverytime=0.3, requestid="abc"), is_verbose=verbose)
+    stats = Stats(blocktime=0.0123, discoverytime=0.3, requestid="abc")
+    replies.say(Answered(seen, schema, stats, Known("a"), Shown(is_verbose=verbose)))
     return capsys.readouterr().out
 
 
@@ -338,7 +342,8 @@ def test_keygen_replaces_nothing_and_leaves_its_folder_alone(
 
 
 def test_a_node_that_says_too_much_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    replies.say(results(Result("web1", 0, data={"x": "line\n" * 5000})), None, Stats(), is_verbose=False)
+    seen = results(Result("web1", 0, data={"x": "line\n" * 5000}))
+    replies.say(Answered(seen, None, Stats(), Known("a"), Shown()))
     lines = capsys.readouterr().out.splitlines()
     assert "    ... 4,802 more lines; -j prints all" in lines
     assert lines.count("        line") == 198

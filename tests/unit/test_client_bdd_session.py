@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from mco_client.bdd import hooks
+from mco_client.bdd import session as session_module
 from mco_client.bdd.session import Options, Session
 from mco_client.connection import Connection
 from mco_lab.memory import MemoryFleet
@@ -46,7 +46,7 @@ class TestSession:
         assert connection._current is None
 
     def test_without_a_fleet_to_embed_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: ())
+        monkeypatch.setattr(session_module, "entry_points", lambda *_: ())
         with pytest.raises(ConfigError, match="no in-process fleet is installed"):
             _ = Session(Options(connector="memory")).connection
 

@@ -31,17 +31,19 @@ def shown(monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, is_wanted: bool
     monkeypatch.setenv("COLUMNS", "120")
     with Progress(is_wanted=is_wanted) as bar:
         bar.expect(2)
+        if patience_s < 1 and bar._timer is not None:
+            bar._timer.join()
         bar.advance()
         bar.advance()
     return terminal.getvalue()
 
 
 def test_a_person_who_waits_sees_how_many_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "2/2" in shown(monkeypatch, is_terminal=True, is_wanted=True, patience_s=-1.0)
+    assert "2/2" in shown(monkeypatch, is_terminal=True, is_wanted=True, patience_s=0.0)
 
 
 @pytest.mark.parametrize(
-    ("is_terminal", "is_wanted", "patience_s"), [(False, True, -1.0), (True, False, -1.0), (True, True, 3600.0)]
+    ("is_terminal", "is_wanted", "patience_s"), [(False, True, 0.0), (True, False, 0.0), (True, True, 3600.0)]
 )
 def test_nobody_else_sees_anything(
     monkeypatch: pytest.MonkeyPatch, is_terminal: bool, is_wanted: bool, patience_s: float
@@ -51,7 +53,9 @@ def test_nobody_else_sees_anything(
 
 def interrupt(bar: Progress) -> None:
     with bar:
-        bar.advance()
+        bar.expect(1)
+        assert bar._timer is not None
+        bar._timer.join()
         assert bar._bar.live.is_started
         raise KeyboardInterrupt
 
@@ -59,9 +63,33 @@ def interrupt(bar: Progress) -> None:
 def test_the_bar_is_taken_down_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(is_terminal=True)
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     bar = Progress(is_wanted=True)
     with pytest.raises(KeyboardInterrupt):
         interrupt(bar)
     assert not bar._bar.live.is_started
+
+
+def test_who_waits_sees_it_before_anybody_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(is_terminal=True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with Progress(is_wanted=True) as bar:
+        bar.expect(7)
+        assert bar._timer is not None
+        bar._timer.join()
+        assert "0/7" in terminal.getvalue()
+
+
+def test_a_terminal_that_moves_no_cursor_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(is_terminal=True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    monkeypatch.setenv("TERM", "dumb")
+    with Progress(is_wanted=True) as bar:
+        bar.expect(7)
+        bar.advance()
+    assert terminal.getvalue() == ""

@@ -62,6 +62,24 @@ def test_what_is_generated_is_tidy(wanted: Wanted, tmp_path: Path) -> None:
     assert agent.is_file()
 
 
+@pytest.mark.parametrize("language", ["sh", "perl", "node", "python"])
+def test_a_generated_executable_is_good_and_its_test_passes(language: str, tmp_path: Path) -> None:
+    wanted = Wanted("weather", ["look", "ask"], ["wish"], "It's how the weather is.", language=language)
+    schema, executable, test = write(files(wanted), tmp_path)
+    checked = check(schema)
+    assert checked.findings == []
+    assert set(checked.schemas[0].actions) == {"look", "ask", "wish"}
+    assert executable.stat().st_mode & 0o777 == 0o755
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(test), folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_an_executable_is_no_package() -> None:
+    with pytest.raises(ConfigError, match="a package holds a class in Python"):
+        files(Wanted("weather", is_package=True, language="sh"))
+
+
 def test_a_generated_package_installs_its_entry_point(tmp_path: Path) -> None:
     wanted = Wanted("snow_fall", ["depth"], is_package=True)
     pyproject, agent, test = write(files(wanted), tmp_path)
