@@ -26,7 +26,7 @@ ANSWER = {
 CHANGE = ANSWER | {
     "changed": Output("boolean", "Whether a rule was made or taken away, or with noop would be", display_as="Changed"),
     "before": Output("boolean", "Whether it was surely blocked before", display_as="Before"),
-    "after": Output("boolean", "Whether it is blocked now", display_as="After"),
+    "after": Output("boolean", "Whether it is blocked now, or with noop would be", display_as="After"),
     "backend": Output("string", "The packet filter that was used", display_as="Back end"),
 }
 RULE = Output("string", "The blocked network that holds it", display_as="Rule")
@@ -132,7 +132,7 @@ class Iptables(Agent):
             told = _answer(network, before)
             if is_changed:
                 told["output"] = f"{told['output']}; it would {'' if wanted else 'not '}be"
-            return {**told, "changed": is_changed, "before": before, "after": before, "backend": backend}
+            return {**told, "changed": is_changed, "before": before, "after": wanted, "backend": backend}
         after = covering(network, self.packet_filter.blocked(network.version)) is not None
         if after is not wanted:
             raise ActionAborted(

@@ -118,6 +118,8 @@ def write_file(block: Block, folder: Path) -> None:
     file = folder / block.file
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(block.text)
+    if block.text.startswith("#!"):
+        file.chmod(0o755)
 
 
 def words(line: str) -> list[str]:

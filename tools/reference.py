@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the pages of docs/reference that say what the code says: its agents, its data sources and its settings.
+"""Write the pages of docs/reference that say what the code says: its agents, data sources, illnesses, settings.
 
 A page is never edited by hand; a test compares each with what this program would write.
 
@@ -15,19 +15,23 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from agent_pages import agent_pages, index_page, nav
+from reference_text import MARK, cell, input_name, input_text, table
 
+from mco_client.doctor.finding import found
+from mco_client.doctor.illnesses import ILLNESSES
 from mco_registry.settings import RegistrySettings
 from mco_rpc.config import PREFIX, ClientSettings, NodeSettings
 from mco_rpc.data import SourceSchema
-from mco_rpc.schema import ActionSchema, AgentSchema, Input
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
-_MARK = "<!-- Written by tools/reference.py from the code: do not edit. -->"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+NAVIGATION = ROOT / "mkdocs.yml"
 _CONFIGURATION = """\
 {mark}
 
@@ -93,34 +97,10 @@ and is not asked. Without `database` it is `/var/lib/mco/registry.sqlite` for ro
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*)$")
 
 
-def agents_page() -> str:
-    """Return what every installed agent can be asked."""
-    entries = sorted(importlib.metadata.entry_points(group="mco.agents"), key=lambda entry: entry.name)
-    lines = [
-        _MARK,
-        "",
-        "# Agents",
-        "",
-        "What comes with mco-behave. A running node says the same of the agents it really offers:",
-        "",
-        "<!-- run: fleet -->",
-        "```console",
-        "$ mco plugin list",
-        "$ mco plugin doc iptables",
-        "```",
-        "",
-        "An input in brackets may be left out. An action that *changes the node* asks before it is sent to every node.",
-        "How to write an agent of your own: [Writing agents](../guides/writing-agents.md).",
-    ]
-    for entry in entries:
-        lines += _agent(entry.load().schema(), entry.load().setting_names)
-    return "\n".join(lines) + "\n"
-
-
 def data_sources_page() -> str:
     """Return what every installed data source can be asked."""
     lines = [
-        _MARK,
+        MARK,
         "",
         "# Data sources",
         "",
@@ -149,61 +129,38 @@ def _data_source(schema: SourceSchema, setting_names: Sequence[str]) -> list[str
         "",
         f"{schema.description} {limit} Settings, under `data: {schema.name}:`: {names}.",
     ]
-    arguments = [(_input_name(name, given), _cell(_input(given))) for name, given in schema.arguments.items()]
-    fields = [(f"`{name}`", field.type, _cell(field.description)) for name, field in schema.fields.items()]
-    lines += ["", *_table(("argument", "what it is"), arguments)] if arguments else []
-    return [*lines, "", *_table(("field", "type", "what it is"), fields)]
+    arguments = [(input_name(name, given), cell(input_text(given))) for name, given in schema.arguments.items()]
+    fields = [(f"`{name}`", field.type, cell(field.description)) for name, field in schema.fields.items()]
+    lines += ["", *table(("argument", "what it is"), arguments)] if arguments else []
+    return [*lines, "", *table(("field", "type", "what it is"), fields)]
 
 
-def _agent(schema: AgentSchema, setting_names: Sequence[str]) -> list[str]:
-    lines = ["", f"## {schema.name}", "", schema.description]
-    if setting_names:
-        names = ", ".join(f"`{name}`" for name in setting_names)
-        lines += ["", f"Settings, under `agents: {schema.name}:` of the node's configuration: {names}."]
-    for _, action in sorted(schema.actions.items()):
-        lines += _action(schema.name, action)
-    return lines
-
-
-def _action(agent: str, action: ActionSchema) -> list[str]:
-    changes = " It *changes the node*." if action.mutating else ""
-    limit = f"The node answers `timed out` after {action.timeout_s:g} s."
-    shown = "" if action.display == "always" else f" Shown unasked: {action.display}."
-    lines = ["", f"### {agent}: {action.name}", "", f"{action.description}.{changes} {limit}{shown}"]
-    if action.inputs:
-        rows = [(_input_name(name, given), given.type, _cell(_input(given))) for name, given in action.inputs.items()]
-        lines += ["", *_table(("input", "type", "what it is"), rows)]
-    if action.outputs:
-        rows = [(f"`{name}`", output.type, _cell(output.description)) for name, output in action.outputs.items()]
-        lines += ["", *_table(("output", "type", "what it is"), rows)]
-    if action.aggregates:
-        made = ", ".join(f"{each.function} of `{each.output}`" for each in action.aggregates)
-        lines += ["", f"Of all nodes together: {made}."]
-    return lines
-
-
-def _input_name(name: str, declared: Input) -> str:
-    is_needed = not declared.optional and declared.default is None
-    return f"`{name}`" if is_needed else f"[`{name}`]"
-
-
-def _input(declared: Input) -> str:
-    parts = [declared.description]
-    if declared.choices:
-        parts.append("one of " + ", ".join(declared.choices))
-    if declared.validate:
-        parts.append(f"checked as `{declared.validate}`")
-    if declared.default is not None:
-        parts.append(f"default `{json.dumps(declared.default)}`")
-    parts.append(f"at most {declared.max_length}" if declared.type in ("string", "array", "hash") else "")
-    return "; ".join(part for part in parts if part)
+def illnesses_page() -> str:
+    """Return every illness that ``mco doctor`` knows."""
+    lines = [
+        MARK,
+        "",
+        "# Illnesses",
+        "",
+        "What [`mco doctor`](../guides/doctor.md) finds, and what it advises. Each is caused by a test. A name in",
+        "capitals is filled in from the case. A *warning* keeps nothing from working.",
+    ]
+    for area in dict.fromkeys(illness.area for illness in ILLNESSES.values()):
+        rows = []
+        for code, illness in ILLNESSES.items():
+            if illness.area == area:
+                mark = f"`{code}`{' (warning)' if illness.is_warning else ''}"
+                rows.append((mark, *map(cell, (illness.symptom, illness.cause, found(code, "").advice))))
+        lines += ["", f"## {area[:1].upper()}{area[1:]}", ""]
+        lines += table(("code", "what one notices", "what it comes from", "what to do"), rows)
+    return "\n".join(lines) + "\n"
 
 
 def configuration_page() -> str:
     """Return every setting of who asks, of who answers, and of the registry."""
     kinds = (ClientSettings, NodeSettings, RegistrySettings)
     client, node, registry = ("\n".join(_settings(kind)) for kind in kinds)
-    return _CONFIGURATION.format(mark=_MARK, prefix=PREFIX, client=client, node=node, registry=registry)
+    return _CONFIGURATION.format(mark=MARK, prefix=PREFIX, client=client, node=node, registry=registry)
 
 
 def _settings(kind: type[Any]) -> list[str]:
@@ -212,8 +169,8 @@ def _settings(kind: type[Any]) -> list[str]:
     for field in msgspec.structs.fields(kind):
         if field.name not in described:
             raise SystemExit(f"{kind.__name__}.{field.name} is not described in its class's docstring")
-        rows.append((f"`{field.name}`", _default(field.default), _cell(described[field.name])))
-    return _table(("key", "default", "what it is"), rows)
+        rows.append((f"`{field.name}`", _default(field.default), cell(described[field.name])))
+    return table(("key", "default", "what it is"), rows)
 
 
 def _described(kind: type[Any]) -> dict[str, str]:
@@ -234,23 +191,17 @@ def _default(value: object) -> str:
     return f"`{json.dumps(value)}`" if value not in ("", [], {}) and value is not msgspec.NODEFAULT else "empty"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        f"| {' | '.join(heads)} |",
-        f"|{'|'.join('---' for _ in heads)}|",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-PAGES: Mapping[str, Callable[[], str]] = {
-    "agents.md": agents_page,
-    "configuration.md": configuration_page,
-    "data-sources.md": data_sources_page,
-}
+def pages() -> dict[Path, str]:
+    """Return the text of every generated page, and of the navigation that has to name each."""
+    made = {
+        "agents.md": index_page(),
+        **agent_pages(),
+        "configuration.md": configuration_page(),
+        "data-sources.md": data_sources_page(),
+        "illnesses.md": illnesses_page(),
+    }
+    navigation = "\n".join(nav(NAVIGATION.read_text("utf-8").split("\n")))
+    return {NAVIGATION: navigation} | {FOLDER / name: text for name, text in made.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -258,14 +209,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the generated pages of docs/reference.")
     parser.add_argument("--check", action="store_true", help="change nothing; status 1 if a page is not current")
     options = parser.parse_args(arguments)
-    stale = [name for name, page in PAGES.items() if not _is_current(FOLDER / name, page())]
-    for name in stale:
+    made = pages()
+    stale = [file for file, text in made.items() if not _is_current(file, text)]
+    gone = [file for file in sorted((FOLDER / "agents").glob("*.md")) if file not in made]
+    for file in (*stale, *gone):
+        name = file.relative_to(ROOT)
         if options.check:
-            print(f"docs/reference/{name} is not current; run: .venv/bin/python tools/reference.py")
+            print(f"{name} is not current; run: .venv/bin/python tools/reference.py")
+        elif file in gone:
+            file.unlink()
+            print(f"{name} is removed: there is no such agent")
         else:
-            (FOLDER / name).write_text(PAGES[name](), "utf-8")
-            print(f"docs/reference/{name} is written")
-    return 1 if stale and options.check else 0
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(made[file], "utf-8")
+            print(f"{name} is written")
+    return 1 if (stale or gone) and options.check else 0
 
 
 def _is_current(file: Path, text: str) -> bool:

@@ -71,6 +71,18 @@ class FakeNode:
             "hanging_actions": 0,
             "inactive_agents": {"iptables": "iptables is not installed"},
             "counters": {"ok": 3},
+            "clock": 1_800_000_003.5,
+            "in_progress": 1,
+            "rungs": {"ok": 3},
+            "sent": {"replies": 3},
+            "actions": {},
+            "audit_failures": 0,
+            "workers": {"count": 8, "running": 1, "waiting": 0, "hanging": 0, "queue_limit": 1000},
+            "connection": {"is_connected": True, "since": 1_800_000_000.0, "reconnects": 0},
+            "process": {"rss_bytes": 1, "cpu_s": 0.1, "open_files": 9},
+            "drained": None,
+            "last_reload": None,
+            "log_level": "info",
         }
 
     def settings(self) -> Mapping[str, Any]:

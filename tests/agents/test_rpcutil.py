@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mco_agents.discovery import Discovery
 from mco_agents.rpcutil import Rpcutil
 from mco_rpc.errors import ActionAborted, ConfigError, InvalidData, MissingData, RequestError, UnknownAction
 from mco_rpc.filters import from_options
@@ -90,8 +91,14 @@ def test_agent_inventory_has_a_row_an_agent(rpcutil: Rpcutil) -> None:
             "name": "discovery",
             "version": "1.0",
             "description": "Say that this node is there; the request's filter decides who answers.",
+            "digest": Discovery.schema().digest,
         },
-        {"name": "rpcutil", "version": "1.0", "description": "Ask a node about itself."},
+        {
+            "name": "rpcutil",
+            "version": "1.0",
+            "description": "Ask a node about itself.",
+            "digest": Rpcutil.schema().digest,
+        },
     ]
 
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,30 @@ def test_a_terminal_is_asked_before_everybody_is_changed(answer: bytes, status: 
     assert seen == status
     assert "iptables#unblock changes nodes. Really on all 2 nodes? [y/N] " in written
     assert ("Finished processing" in written) is (status == 0)
+
+
+def press(line: str, config: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Ask as fish does when the key that completes is pressed behind a line."""
+    asked = {"_MCO_COMPLETE": "fish", "_MCO_WORDS": line.replace(" ", "\x1f"), "XDG_CACHE_HOME": str(cache)}
+    return subprocess.run(
+        [PROGRAMS / "mco"], env=environment(config) | asked, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+
+
+def test_whoever_presses_the_key_soon_gets_the_names_of_the_live_fleet(folder: Path, tmp_path: Path) -> None:
+    # The first press starts who asks, and each waits for a moment or is too early: the names are there in the end.
+    lines = {"mco ping -I we": ["web1", "web2"], "mco ping -F co": ["country="], "mco rpc iptables isb": ["isblocked"]}
+    for line, names in lines.items():
+        until = time.monotonic() + TIMEOUT_S
+        while not (done := press(line, folder / "client.yaml", tmp_path)).stdout:
+            assert (done.returncode, done.stderr) == (0, "")
+            assert time.monotonic() < until
+        found = [word.partition("\t")[0] for word in done.stdout.splitlines() if word[0] != ":"]
+        assert found == names
+
+
+def test_a_press_says_nothing_and_ends_where_no_broker_answers(folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, and never says a word
+        write_client(tmp_path / "client.yaml", folder, f"amqp://u:p@127.0.0.1:{silent.getsockname()[1]}/")
+        done = press("mco ping -I we", tmp_path / "client.yaml", tmp_path / "cache")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -319,12 +319,14 @@ class TestStart:
             daemon = fleet.start(environment={"NOTIFY_SOCKET": str(path)}, has_ready_fd=False)
 
             # Then it says that it is ready, once it answers
-            assert notified.recv(100) == b"READY=1"
+            while (said := notified.recv(1000)) != b"READY=1":
+                assert said.startswith(b"STATUS="), said
             fleet.client("rpcutil", "web1").ping().require_ok()
 
             # When it is told to leave, then it says that, too
             daemon.process.terminate()
-            assert notified.recv(100) == b"STOPPING=1"
+            while not (said := notified.recv(1000)).startswith(b"STOPPING=1"):
+                assert said.startswith(b"STATUS="), said
             assert daemon.status() == EXIT_OK
 
     def test_a_reader_who_has_gone_is_no_problem(self, fleet: Fleet) -> None:

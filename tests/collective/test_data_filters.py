@@ -190,5 +190,7 @@ def test_a_broken_source_is_a_problem_of_the_node(collective: Collective, caller
     collective.node(libdir=[str(folder)])
     (problem,) = caller.ask("rpcutil", "inventory").data["problems"]
     assert (
-        problem == f"agents and data sources in {folder}/broken.py were not loaded: ZeroDivisionError: division by zero"
+        problem
+        == f"agents and data sources in {folder}/broken.py were not loaded: ZeroDivisionError: division by zero "
+        "(line 1)"
     )

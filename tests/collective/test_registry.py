@@ -182,7 +182,7 @@ class Fleet:
             for_node("registry", self.own, self.collective.trusted),
             clock=self.collective.clock,
             monotonic=self.collective.clock,
-            loader=lambda _, view: Loaded(agents={"registry": kind(view)}),
+            loader=lambda _, view, *__: Loaded(agents={"registry": kind(view)}),
         )
         self._others.append(node)
         node.start()

@@ -442,6 +442,27 @@ def test_the_second_with_a_name_is_told_so_and_gets_it_once_the_first_is_gone(pl
     assert double.next("packet").body == b"mine"
 
 
+def test_a_callback_comes_on_the_thread_that_hears_with_a_broker_and_without(breakable: Place, join: Join) -> None:
+    # Given a connector, and what asks it to call back
+    connector, node = join(breakable, NODE)
+    node.next("connected")
+    called: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def call_back() -> None:
+        called.put(threading.current_thread().name)
+
+    # When its broker is there, and when it is away
+    connector.soon(call_back)
+    assert NODE.queue in called.get(timeout=PATIENCE_S)
+    breakable.stop()
+    node.next("disconnected")
+    connector.soon(call_back)
+
+    # Then it is called all the same
+    assert NODE.queue in called.get(timeout=PATIENCE_S)
+    breakable.start()
+
+
 def test_a_lost_broker_is_told_and_found_again(breakable: Place, join: Join) -> None:
     # Given a node and a client
     node, web1 = join(breakable, NODE)
@@ -488,3 +509,37 @@ def test_closing_while_the_broker_is_away_leaves_nothing(breakable: Place, join:
         client.close()
     finally:
         breakable.start()
+
+
+def test_bindings_change_while_messages_flow(place: Place, join: Join) -> None:
+    # Given a node
+    node, web1 = join(place, NODE)
+    web1.next("connected")
+    client, alice = join(place, ALICE)
+    alice.next("connected")
+
+    # When it offers another agent, and one no more
+    node.rebind(node_endpoint("web1", ["mcollective"], ["rpcutil", "puppet"]))
+    node.publish([request(b"now", exchange="mcollective.reply", key="alice.1")])
+    assert alice.next("packet").body == b"now"
+
+    # Then what was published after it says so comes accordingly, and what it keeps comes as before
+    for agent in ("puppet", "iptables", "rpcutil"):
+        client.publish([request(agent.encode(), exchange="mcollective.broadcast", key=f"agent.{agent}")])
+    client.publish([request(b"end")])
+    assert [web1.next("packet").body for _ in range(3)] == [b"puppet", b"rpcutil", b"end"]
+
+
+def test_bindings_that_changed_are_there_after_a_lost_connection(breakable: Place, join: Join) -> None:
+    node, web1 = join(breakable, NODE)
+    web1.next("connected")
+    breakable.stop()
+    web1.next("disconnected")
+    node.rebind(node_endpoint("web1", ["mcollective"], ["puppet"]))
+    breakable.start()
+    web1.until("connected")
+    client, alice = join(breakable, ALICE)
+    alice.next("connected")
+    for agent in ("rpcutil", "puppet"):
+        client.publish([request(agent.encode(), exchange="mcollective.broadcast", key=f"agent.{agent}")])
+    assert web1.next("packet").body == b"puppet"

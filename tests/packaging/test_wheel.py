@@ -32,13 +32,13 @@ EXPECTED_PACKAGES = {
     "mco_agents",
     "mco_client",
     "mco_features",
-    "mco_host",
     "mco_lab",
     "mco_node",
     "mco_host",
     "mco_registry",
     "mco_rpc",
     "mco_steps",
+    "mco_systemd",
 }
 COMMAND_TIMEOUT_S = 300
 
@@ -105,14 +105,15 @@ def test_wheel_brings_only_our_own_names(installed: Installed) -> None:
         names = archive.namelist()
     metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert {name.split("/")[0] for name in set(names) - metadata} == EXPECTED_PACKAGES
-    assert {package for package in EXPECTED_PACKAGES if f"{package}/py.typed" not in names} <= {"mco_features"}
+    untyped = {package for package in EXPECTED_PACKAGES if f"{package}/py.typed" not in names}
+    assert untyped <= {"mco_features", "mco_systemd"}
     assert any(name.endswith("/LICENSE") for name in metadata)
 
 
 def test_archives_bring_what_the_demo_reads(installed: Installed) -> None:
     with zipfile.ZipFile(installed.wheel) as archive:
         in_wheel = archive.namelist()
-    assert {"mco_features/firewall.feature", "mco_lab/firewall.yaml"} <= set(in_wheel)
+    assert {"mco_features/firewall.feature", "mco_lab/firewall.yaml", "mco_systemd/mco-node.service"} <= set(in_wheel)
     with tarfile.open(installed.sdist) as archive:
         in_sdist = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     assert {"features/firewall.feature", "lab/firewall.yaml", "LICENSE", "README.md", "setup.cfg"} <= in_sdist

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mco_client.discovery import source
 from mco_client.discovery.flatfile import FlatFile
-from mco_client.discovery.listed import names_in
+from mco_client.discovery.listed import Listing, listing, names_in
 from mco_rpc import names
 from mco_rpc.errors import ConfigError, DiscoveryError, McoError
 from mco_rpc.filters import Filter
@@ -40,8 +40,15 @@ def known(*files: Path) -> tuple[str, ...]:
         '"web1"\n"web2"\n',
         '[{"sender": "web1"}, {"identity": "web2"}]',
         '[{"certname": "web1", "facts": {}}, "web2"]',
-        json.dumps({"results": [ANSWER, {"sender": "web2", "status": 5}], "statistics": {"responses": 2}}),
-        json.dumps({"results": [ANSWER, {"sender": "web2", "status": 5}], "statistics": {}}, indent=2),
+        json.dumps({"results": [ANSWER, {"sender": "web2", "status": 0}], "statistics": {"responses": 2}}),
+        json.dumps({"results": [ANSWER, {"sender": "web2", "status": 0}], "statistics": {}}, indent=2),
+        json.dumps({"results": [ANSWER, {"sender": "web3", "status": 5}, {"sender": "web2", "statuscode": 0}]}),
+        (
+            '{"kind": "started", "sender": "web9"}\n{"kind": "answer", "sender": "web1", "status": 0}\n'
+            '{"kind": "answer", "sender": "web3", "status": 1}\n{"kind": "told", "sender": "web8", "text": "x"}\n'
+            '{"kind": "answer", "sender": "web2", "status": 0}\n{"kind": "statistics", "statistics": {}, "schemas": []}'
+        ),
+        "web[1:2]\n",
         '{"replies": [{"sender": "web1"}, {"sender": "web2"}], "summary": {}}',
         '{"nodes": ["web1", "web2"]}',
         '{"sender": "web1", "status": 0}\r\n\n{"sender": "web2"}\n{"statistics": {"responses": 2}}\n',
@@ -60,9 +67,10 @@ def test_every_form_names_the_same_nodes(text: str) -> None:
         ("web1\nweb2 web3\n", "here, line 2: identity 'web2 web3' cannot be used"),
         ("web1\n\n-rf\n", "here, line 3: identity '-rf' cannot be used"),
         ("web1\x00\n", r"here, line 1: identity 'web1\\x00' cannot be used"),
-        ("a\nweb\x1b[2J\n", r"here, line 2: identity 'web\\x1b\[2J' cannot be used"),
+        ("a\nweb\x1b2J\n", r"here, line 2: identity 'web\\x1b2J' cannot be used"),
         ("web1\x0bweb2", r"here, line 1: identity 'web1\\x0bweb2' cannot be used"),
         ("a\nb\u2028c", r"here, line 2: identity 'b\\u2028c' cannot be used"),
+        ("a\nweb[1:", r"here, line 2: the brackets of 'web\[1:' do not match"),
         ("/web/", "here, line 1: identity '/web/' cannot be used"),
         ('["web1", 7]', r"here: \[1\]: expected names, objects with sender.*; found 7"),
         ('["web1", null]', r"here: \[1\]: expected names.*; found None"),
@@ -95,6 +103,14 @@ def test_what_is_no_node_is_told_with_its_place(text: str, message: str) -> None
 def test_a_list_of_nobody_is_an_error(text: str) -> None:
     with pytest.raises(DiscoveryError, match=r"^here: it names no node; expected one identity a line, or JSON"):
         names_in(text, "here")
+
+
+def test_answers_of_which_none_succeeded_name_nobody() -> None:
+    text = json.dumps({"results": [{"sender": "web1", "status": 3}, {"sender": "web2", "statuscode": 1}]})
+    with pytest.raises(DiscoveryError, match=r"^here: it names no node that succeeded; 2 failed$"):
+        names_in(text, "here")
+    one = json.dumps([{"sender": "web1", "status": 3}, "web2"])
+    assert listing(one, "here") == Listing(("web2",), ("web1",))
 
 
 @given(st.text() | st.text(alphabet='[]{}",:\n senderwb1\\u0\0') | st.binary().map(lambda raw: raw.decode("latin-1")))

@@ -78,6 +78,7 @@ def test_the_identity_is_the_hosts_name_unless_it_is_set(file: Path) -> None:
 
 def test_the_other_sides_variables_are_no_mistake() -> None:
     environment = {**NODE, "MCO_CALLER": "alice", "MCO_LAB": "x", "MCO_CONFIG": "", "OTHER": "x"}
+    environment |= {"MCO_CALL": "x", "MCO_CALL_ACTION": "x", "MCO_INPUT_path": "x", "MCO_SETTING_file": "x"}
     assert node_settings(environment=environment).identity == "web1"
     assert client_settings(environment={"MCO_IDENTITY": "web1"}).caller == "caller"
 

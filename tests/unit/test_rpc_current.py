@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from mco_rpc.agent import MAX_LINE_LENGTH, Agent, _Lines
+from mco_rpc.agent import Agent
 from mco_rpc.current import Cancellation, Current, current, working_for
 from mco_rpc.errors import Cancelled
+from mco_rpc.lines import MAX_LINE_LENGTH, Lines
 
 
 class Worker(Agent):
@@ -127,7 +128,7 @@ def test_a_wish_that_races_with_the_end_never_calls_who_has_left() -> None:
 
 def told_of(*chunks: tuple[str, bytes]) -> list[tuple[str, str]]:
     told: list[tuple[str, str]] = []
-    with _Lines(lambda stream, text, _: told.append((stream, text))) as lines:
+    with Lines(lambda stream, text, _: told.append((stream, text))) as lines:
         for chunk in chunks:
             lines.add(*chunk)
     return told
@@ -178,7 +179,7 @@ def test_what_came_before_a_failure_is_told_too() -> None:
     told: list[str] = []
 
     def fail() -> None:
-        with _Lines(lambda _stream, text, _data: told.append(text)) as lines:
+        with Lines(lambda _stream, text, _data: told.append(text)) as lines:
             lines.add("stdout", b"last words")
             raise Cancelled("x")
 
