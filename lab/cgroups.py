@@ -7,11 +7,12 @@ A group has the name of the host's network namespace, in whatever hierarchies it
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .errors import LabError
+from .errors import LabError, NotPossibleHere
 from .process import ProcessId, parent_of
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -25,16 +26,29 @@ def hierarchies() -> list[Path]:
     return [root for root, kind, options in _mounted() if kind == "cgroup2" or "name=systemd" in options]
 
 
+def require() -> None:
+    """Make sure that there are control groups that we may add to.
+
+    Raises:
+        NotPossibleHere: there are not.
+    """
+    roots = hierarchies()
+    if not roots:
+        raise NotPossibleHere(
+            "a systemd host needs control groups, and none is mounted; mount cgroup2 at /sys/fs/cgroup"
+        )
+    if locked := [str(root) for root in roots if not os.access(root, os.W_OK)]:
+        raise NotPossibleHere(f"a systemd host needs a control group of its own, and may not write {', '.join(locked)}")
+
+
 def create(name: str) -> list[Path]:
     """Make a group at the top of every hierarchy; return them.
 
     Raises:
         LabError: there is no hierarchy, or it cannot be written to.
     """
-    roots = hierarchies()
-    if not roots:
-        raise LabError("a systemd host needs control groups, and none is mounted; mount cgroup2 at /sys/fs/cgroup")
-    folders = [root / name for root in roots]
+    require()
+    folders = [root / name for root in hierarchies()]
     for folder in folders:
         try:
             folder.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from . import broker_files
+from . import broker_files, cgroups
 from .errors import LabError
 from .process import find_program
 
@@ -32,6 +32,7 @@ def check(*, has_systemd: bool = False) -> None:
 
     Raises:
         LabError: not root, or programs are missing; the text says which command mends it.
+        NotPossibleHere: a host is to be booted by systemd, and there are no control groups.
     """
     if os.geteuid() != 0:
         command = shlex.join([str(Path(sys.argv[0]).absolute()), *sys.argv[1:]])
@@ -48,3 +49,5 @@ def check(*, has_systemd: bool = False) -> None:
             f"not installed: {', '.join(missing)}; run `make setup`, or install the Debian packages: "
             f"apt-get install {packages}"
         )
+    if has_systemd:
+        cgroups.require()

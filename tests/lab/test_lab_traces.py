@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mco_lab import broker_files, state
+from mco_lab import broker_files, requirements, state
 from mco_lab import lab as lab_module
 from mco_lab.errors import LabError
 from mco_lab.lab import Lab
+from mco_lab.pytest_plugin import require
 from mco_lab.spec import parse
 
 from .conftest import MCO, PATIENCE_S, traces, until
@@ -159,6 +160,7 @@ def test_after_kill_9_half_way_up_down_removes_everything(name, tmp_path, moment
 
 @pytest.mark.parametrize("is_state_destroyed", [False, True])
 def test_after_kill_9_while_systemd_boots_down_removes_everything(name, tmp_path, is_state_destroyed):
+    require(lambda: requirements.check(has_systemd=True))
     booted = {"name": "booted", "address": "10.9.0.4", "kind": "systemd"}
     spec = {**PLAIN, "hosts": [*PLAIN["hosts"], booted], "packages": [{"name": "acme", "version": "1"}]}
     with holder(tmp_path, name, "true", spec=spec) as process:
@@ -172,6 +174,7 @@ def test_after_kill_9_while_systemd_boots_down_removes_everything(name, tmp_path
 
 
 def test_a_systemd_host_that_cannot_start_shows_why_and_leaves_nothing(name, monkeypatch):
+    require(lambda: requirements.check(has_systemd=True))
     monkeypatch.setattr("mco_lab.node_files.NODE_LOG", "/proc/no/such/folder")
     hosts = [{**PLAIN["hosts"][0], "kind": "systemd"}]
 
