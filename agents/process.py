@@ -232,7 +232,7 @@ class Process(Agent):
     def _found(self, pattern: str | None = None, user: str | None = None, just_zombies: bool = False) -> Iterator[Seen]:
         """Yield the processes that the conditions hold for."""
         try:
-            expression = patterns.compiled(pattern) if pattern else None
+            expression = patterns.compiled(patterns.bare(pattern)) if pattern else None
         except FilterError as e:
             raise InvalidData(f"input pattern: {e}") from e
         uid = uid_of(user) if user else None

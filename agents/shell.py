@@ -66,7 +66,9 @@ class Shell(Agent):
             ),
             "timeout_s": Input("number", f"Seconds it may take, at most {TIMEOUT_S:g}", optional=True),
             "user": Input("string", "Who runs it", optional=True, validate="shellsafe", max_length=64),
-            "cwd": Input("string", "The folder it runs in", default="/", validate=r"/\/[^\x00\n]*/", max_length=1024),
+            "cwd": Input(
+                "string", "The folder it runs in", default="/", validate=r"/\/[^\x00-\x1f\x7f]*/", max_length=1024
+            ),
             "environment": Input("hash", "Variables beside PATH, HOME and LANG", optional=True, max_length=100),
         },
         outputs={

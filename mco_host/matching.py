@@ -27,6 +27,7 @@ def found(fd: int, pattern: str, keep: int, check: Callable[[], None]) -> tuple[
     Raises:
         FilterError: the pattern cannot be used.
     """
+    pattern = patterns.bare(pattern)
     expression, of_many = patterns.compiled(pattern), _of_many(pattern)
     count, number, room_bytes = 0, 0, MAX_KEPT_BYTES
     kept: list[dict[str, Any]] = []

@@ -33,7 +33,12 @@ GROUP = Input(
     "string", "Name or number of its group", prompt="Group", optional=True, max_length=256, validate=_OWNER_RULE
 )
 TARGET = Input(
-    "string", "Where a link shall lead", prompt="Target", optional=True, max_length=4096, validate=r"/[^\x00-\x1f\x7f]+/"
+    "string",
+    "Where a link shall lead",
+    prompt="Target",
+    optional=True,
+    max_length=4096,
+    validate=r"/[^\x00-\x1f\x7f]+/",
 )
 RECURSIVE = Input("boolean", "Also a folder that is not empty", prompt="Recursive", default=False)
 _STATE = "null if it is not there; else type, size, permissions, owner and group, and target of a link"

@@ -174,7 +174,7 @@ class Reading(Agent):
                 prompt="Pattern",
                 optional=True,
                 max_length=256,
-                validate=r"/[^\x00-\x1f\/]+/",
+                validate=r"/[^\x00-\x1f\x7f\/]+/",
             ),
             "recursive": Input("boolean", "Also what is in its folders", prompt="Recursive", default=False),
             "limit": Input("integer", f"So many entries at most, 1 to {MAX_LISTED}", prompt="Limit", default=200),

@@ -9,7 +9,7 @@ from mco_host import users
 from mco_rpc.agent import Agent, Aggregate, Input, Output, action
 
 MAX_LISTED = 2000
-_NAME_RULE = r"/[^\x00-\x20:-][^\x00-\x1f:]*/"
+_NAME_RULE = r"/[^\x00-\x20:-][^\x00-\x1f\x7f:]*/"
 USER = Input("string", "Only the user of this name", prompt="User", optional=True, max_length=256, validate=_NAME_RULE)
 GROUP = Input(
     "string", "Only the group of this name", prompt="Group", optional=True, max_length=256, validate=_NAME_RULE

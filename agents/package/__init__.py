@@ -10,7 +10,7 @@ from mco_host import packages
 from mco_host.packages import PackageState
 from mco_rpc.agent import Agent, Aggregate, Input, NodeView, Output, action
 from mco_rpc.errors import ActionAborted, FilterError, InvalidData
-from mco_rpc.filters.patterns import compiled, finds
+from mco_rpc.filters.patterns import bare, compiled, finds
 from mco_rpc.turns import Turns
 
 from .choice import SETTING_NAMES, Settings, choose, why_not
@@ -176,7 +176,7 @@ class Package(Agent):
     def list(self, pattern: str = "") -> dict[str, object]:
         """List packages by name."""
         try:
-            expression = compiled(pattern) if pattern else None
+            expression = compiled(bare(pattern)) if pattern else None
         except FilterError as e:
             raise InvalidData(f"input pattern: {e}") from e
         some = [

@@ -194,6 +194,6 @@ def _charset(answer: http.client.HTTPResponse) -> str:
 
 def _compiled(pattern: str) -> Any:
     try:
-        return patterns.compiled(pattern)
+        return patterns.compiled(patterns.bare(pattern))
     except FilterError as e:
         raise InvalidData(f"match: {e}") from e

@@ -10,7 +10,7 @@ from mco_host import services
 from mco_host.services import ServiceState
 from mco_rpc.agent import Agent, Aggregate, Input, NodeView, Output, action
 from mco_rpc.errors import ActionAborted, ConfigError, FilterError, InvalidData
-from mco_rpc.filters.patterns import compiled, finds
+from mco_rpc.filters.patterns import bare, compiled, finds
 from mco_rpc.suggestion import did_you_mean
 from mco_rpc.turns import Turns
 
@@ -154,7 +154,7 @@ class Service(Agent):
         """List services by name, other units not."""
         every = services.listed(self.run)
         try:
-            expression = compiled(pattern) if pattern else None
+            expression = compiled(bare(pattern)) if pattern else None
         except FilterError as e:
             raise InvalidData(f"input pattern: {e}") from e
         some = [

@@ -50,6 +50,16 @@ def matches_name(term: str, names: Iterable[str]) -> bool:
     return any(finds(pattern, name) for name in names)
 
 
+def bare(text: str) -> str:
+    """Return an expression without the slashes that filters write it between, and that inputs may leave out.
+
+    >>> bare("/^mco/"), bare("^mco"), bare("/")
+    ('^mco', '^mco', '/')
+    """
+    is_delimited = len(text) > len("//") and text.startswith("/") and text.endswith("/")
+    return text[1:-1] if is_delimited else text
+
+
 def finds(pattern: Any, text: str) -> bool:
     """Say whether a compiled expression finds something."""
     try:

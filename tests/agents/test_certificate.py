@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import socket
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from mco_agents.certificate import Certificate
 from mco_agents.probes import certificates
 from mco_client.rpc import RpcClient
+from mco_host import opening
 from mco_lab.memory import MemoryFleet
 from mco_rpc.errors import ActionAborted, InvalidData
 from tests.agents.asking import ask
@@ -84,6 +88,57 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     for path in (tmp_path / "fifo", tmp_path / "large", tmp_path, "/dev/zero"):
         with pytest.raises(ActionAborted, match=r"not a file|has more than 4194304 bytes"):
             file(path)
+
+
+def test_what_is_no_file_is_not_even_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given devices, of which one restarts the machine when it is closed again, and the kernel's log, which is read away
+    flags: list[int] = []
+    real = os.open
+    monkeypatch.setattr(opening.os, "open", lambda path, how, **more: flags.append(how) or real(path, how, **more))
+    for path in ("/dev/null", "/dev/ptmx", "/proc/kmsg", "/proc/self/environ", "/tmp"):
+        with pytest.raises(ActionAborted, match="not a file|made up by the kernel"):
+            opening.opened(path)
+
+    # Then nothing was done with them but to look what they are
+    assert len(flags) == 5
+    assert all(how & os.O_PATH for how in flags)
+
+
+def test_an_authority_is_a_file_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("no certificate")
+    for path in (tmp_path / "fifo", "/dev/zero", tmp_path / "empty", tmp_path / "text", tmp_path / "none", tmp_path):
+        with pytest.raises(InvalidData, match=f"ca {path}: "):
+            peer(free_port(), ca=str(path))
+
+
+def test_a_name_that_looks_like_an_address_is_none(tmp_path: Path) -> None:
+    named = Signed("named")
+    builder = x509.CertificateBuilder().subject_name(named.certificate.subject).issuer_name(named.certificate.issuer)
+    builder = builder.public_key(named.key.public_key()).serial_number(1).not_valid_before(dt.datetime(2020, 1, 1))
+    builder = builder.not_valid_after(dt.datetime(2040, 1, 1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("127.0.0.1")]), critical=False)
+    named.certificate = builder.sign(named.key, hashes.SHA256())
+    with listening(showing(named.context(tmp_path))) as port:
+        assert peer(port)["hostname_matches"] is False
+
+
+def test_a_certificate_that_contradicts_itself_vouches_for_nobody(tmp_path: Path) -> None:
+    # Given one that says twice whom it vouches for, the second time in a way that nobody understands
+    twice = Signed("twice", names=("127.0.0.1",))
+    der = twice.der.replace(b"\x06\x03\x55\x1d\x13", b"\x06\x03\x55\x1d\x11")
+    assert der != twice.der
+    twice.certificate = x509.load_der_x509_certificate(der)
+
+    # When a server shows it, or it is in a file
+    (tmp_path / "twice").write_bytes(twice.der)
+    with listening(showing(twice.context(tmp_path))) as port:
+        shown = peer(port)
+
+    # Then what can be read of it is told
+    assert (shown["hostname_matches"], shown["names"], shown["subject"]) == (False, [], "CN=twice")
+    assert file(tmp_path / "twice")["names"] == []
 
 
 @pytest.mark.parametrize("path", ["", "relative", "/a\nb", "/a\0", "/" + "x" * 2000])

@@ -226,3 +226,16 @@ def test_the_whole_way(pool: Pool) -> None:
     with MemoryFleet({"lb1": {"settings": settings}}) as fleet:
         haproxy = RpcClient("haproxy", fleet.connection())
         haproxy.set_state(backend="app", server="app2", state="drain").require_all(changed=True, after="drain")
+
+
+def test_a_state_that_was_not_read_is_not_told(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an HAProxy that says nothing of the state of its servers
+    agent = pool.agent()
+    real = agent._ask
+    monkeypatch.setattr(agent, "_ask", lambda path, said: "" if "servers state" in said else real(path, said))
+
+    # Then neither is one made up, nor is a change believed
+    change = {"backend": "app", "server": "app1", "state": "ready"}
+    for action, inputs in (("servers", {"backend": "app"}), ("set_state", change)):
+        with pytest.raises(ActionAborted, match="does not say the state of app/app1; ask again"):
+            ask(agent, action, **inputs)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from mco_agents.nrpe import Nrpe
+from mco_agents.nrpe import MAX_OUTPUT_BYTES, Nrpe
 from mco_agents.nrpe.command_line import argv_of, takes_arguments
-from mco_agents.nrpe.output import metrics_of, taken_apart
+from mco_agents.nrpe.output import MAX_METRICS, metrics_of, taken_apart
 from mco_client.rpc import RpcClient
 from mco_lab.memory import MemoryFleet
 from mco_rpc.errors import ActionAborted, ConfigError, Denied, InvalidData
@@ -309,3 +309,27 @@ def test_the_whole_way(config: Path) -> None:
     with MemoryFleet({"web1": {"settings": settings}, "web2": {"settings": settings}}) as fleet:
         results = RpcClient("nrpe", fleet.connection()).runcommand(command="warning")
         results.require_all(exitcode=1, state="WARNING", output="warn")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("part", ["a", "'", "''", " '", " ''''", " 'x", "a=", "=", "'a''", "1.", "a=1e9"])
+def test_no_output_takes_longer_than_to_read_it(part: str) -> None:
+    # Were it quadratic, the daemon as a whole would stand still for an hour
+    text = f"ok | {part * (256 * 1024 // len(part))}"
+    assert taken_apart(text)["output"] == "ok"
+    assert len(metrics_of(text)) <= MAX_METRICS
+
+
+def test_a_check_sees_no_settings_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nrpe.cfg").write_text("command[env]=/usr/bin/env\n")
+    monkeypatch.setenv("MCO_BROKERS", "amqp://node:secret@broker/")
+    monkeypatch.setenv("OTHER_PASSWORD", "secret")
+    said = ask(Nrpe(None, {"config": str(tmp_path / "nrpe.cfg")}), "runcommand", command="env")
+    assert "PATH=" in str(said)
+    assert "secret" not in str(said)
+
+
+def test_what_a_check_prints_is_kept_within_bounds(tmp_path: Path) -> None:
+    (tmp_path / "nrpe.cfg").write_text("command[much]=/bin/sh -c 'yes | head -c 1000000'\n")
+    said = ask(Nrpe(None, {"config": str(tmp_path / "nrpe.cfg")}), "runcommand", command="much")
+    assert 0 < len(said["long_output"]) <= MAX_OUTPUT_BYTES

@@ -321,3 +321,8 @@ def test_a_fleet_counts_together(start: Start) -> None:
         results = RpcClient("process", fleet.connection()).count(pattern=NAME)
         results.require_all(count=1)
         assert len(results) == 2
+
+
+def test_an_expression_may_stand_between_slashes_as_in_filters() -> None:
+    agent, mine = Process(), Path("/proc/self/comm").read_text().strip()
+    assert agent.count(f"/{mine[:4]}/")["count"] == agent.count(mine[:4])["count"] >= 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mco_agents.service import Service
+from mco_agents.service.verbs import VERBS
 from mco_agents.service.watching import settled
 from mco_host import init_scripts, systemd
 from mco_host.services import ServiceState
@@ -250,3 +251,31 @@ class TestWatching:
     def test_one_that_ran_to_its_end_is_fine_only_if_that_is_its_kind(self) -> None:
         assert self.watch(self.unit(status="stopped")) == ("it started and ended again at once, with success", 0)
         assert self.watch(self.unit(), settle_s=0) == ("", 0)
+
+
+class TestTheHost:
+    """What systemd calls units, and what lies among init scripts, and is about the whole host."""
+
+    @pytest.mark.parametrize(
+        ("word", "manager", "name"),
+        [
+            ("start", "systemd", "reboot.target"),
+            ("start", "systemd", "systemd-poweroff.service"),
+            ("restart", "systemd", "emergency.target"),
+            ("start", "systemd", "debug-shell.service"),
+            ("start", "systemd", "soft-reboot.target"),
+            ("stop", "init", "reboot"),
+            ("stop", "init", "halt"),
+            ("start", "init", "single"),
+            ("start", "init", "rc"),
+        ],
+    )
+    def test_it_is_no_service(self, word: str, manager: str, name: str) -> None:
+        seen = ServiceState(name, manager, "stopped", "static")
+        assert VERBS[word].why_not(seen) == "it is no service: it changes what the whole host does"
+
+    @pytest.mark.parametrize(
+        "name", ["reboot-notifier.service", "rcd", "halted", "kexec-tools.service", "sleepd.service"]
+    )
+    def test_names_that_are_alike_are_services(self, name: str) -> None:
+        assert VERBS["start"].why_not(ServiceState(name, "systemd", "stopped", "enabled")) is None

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from mco_agents.probes import REFUSED
+from mco_agents.probes import url as probe
+from mco_agents.probes.child import answer
 from mco_agents.url import Url
 from mco_client.rpc import RpcClient
 from mco_lab.memory import MemoryFleet
@@ -38,6 +41,8 @@ class Site(http.server.BaseHTTPRequestHandler):
             self.answer(int(rest), b"")
         elif path == "/latin":
             self.answer(200, "grün".encode("latin-1"), **{"Content-Type": "text/plain; charset=latin-1"})
+        elif path == "/charset":
+            self.answer(200, b"hello", **{"Content-Type": f"text/plain; charset={rest}"})
         elif path == "/odd":
             self.answer(200, b"ok", **{"Content-Type": "text/plain; charset=nonsense", "X-Many": "1"})
         else:
@@ -270,3 +275,32 @@ def test_the_whole_way(base: str) -> None:
     with MemoryFleet({"web1": {}, "web2": {}}) as fleet:
         url = RpcClient("url", fleet.connection())
         url.get(url=f"{base}/health", match="path=/health").require_all(status=200, matched=True)
+
+
+@pytest.mark.parametrize("charset", ["zlib", "rot13", "base64", "undefined", "idna", "x" * 200])
+def test_a_server_cannot_choose_what_its_text_is_run_through(charset: str) -> None:
+    with site() as server:
+        made = ask(Url(), "get", url=f"http://127.0.0.1:{server.server_port}/charset?{charset}", match="^hello$")
+    assert (made["status"], made["matched"], made["fault"]) == (200, True, None)
+
+
+@pytest.mark.parametrize("to", [f"http://{'a' * 300}/", "http://127.0.0.1:0/", "http://[::1/", "file:///etc/passwd"])
+def test_a_redirect_to_nowhere_is_the_fault_of_who_sent_it(to: str) -> None:
+    with site() as server:
+        made = ask(Url(), "get", url=f"http://127.0.0.1:{server.server_port}/to?{to}")
+    assert (made["status"], made["fault"], len(made["redirects"])) == (None, "protocol", 1)
+
+
+def test_the_same_in_the_question_is_the_callers() -> None:
+    for url in (f"http://{'a' * 300}/", "http://127.0.0.1:0/"):
+        with pytest.raises(InvalidData, match="no name of a host|there is no port 0"):
+            ask(Url(), "get", url=url)
+
+
+def test_whatever_goes_wrong_in_its_process_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> dict[str, Any]:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(probe, "probe", broken)
+    made = answer("url", {"timeout_s": 1})
+    assert made == {REFUSED: 5, "reason": "what came cannot be read: RecursionError: too deep"}

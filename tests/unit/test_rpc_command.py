@@ -321,3 +321,30 @@ def test_a_listener_that_fails_ends_the_command(left_behind: Path) -> None:
         run(argv, deadline=time.monotonic() + PATIENCE_S, on_output=fail)
     _await_end(int(left_behind.read_text()))
     assert _open_files() == before
+
+
+# Whose variables it sees.
+
+
+def test_a_command_sees_our_variables_but_not_our_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCO_BROKERS", "amqp://node:secret@broker/")
+    monkeypatch.setenv("http_proxy", "http://proxy/")
+    printed = do("env").stdout
+    assert "http_proxy=http://proxy/" in printed
+    assert "LC_ALL=C.UTF-8" in printed
+    assert "secret" not in printed
+
+
+def test_a_command_of_another_user_sees_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid():
+        pytest.skip("only root can run it as somebody else")
+    monkeypatch.setenv("OTHER_PASSWORD", "secret")
+    done = run(("env",), deadline=time.monotonic() + PATIENCE_S, user="nobody")
+    assert "PATH=" in done.stdout
+    assert "secret" not in done.stdout
+
+
+def test_without_a_path_commands_are_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("", None):
+        monkeypatch.setenv("PATH", path) if path is not None else monkeypatch.delenv("PATH")
+        assert do("true").returncode == 0
