@@ -56,6 +56,7 @@ STATS = {
     "workers": Output("hash", "Threads for actions: running, waiting, hanging", display_as="Workers"),
     "connection": Output("hash", "Whether, since when, and how often again", display_as="Connection"),
     "process": Output("hash", "Memory, CPU time, open files", display_as="Process"),
+    "rivals": Output("hash", "Other daemons that claim its identity: count, and the last one", display_as="Rivals"),
     "drained": Output("hash", "Since when, by whom and why; nothing if it works", display_as="Drained"),
     "last_reload": Output("hash", "When, of what, and what came of it", display_as="Last reload"),
     "log_level": Output("string", "What is logged: this and worse", display_as="Log level"),

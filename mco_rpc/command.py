@@ -24,6 +24,7 @@ _MAX_PIPE_BYTES = 1024 * 1024
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STREAMS = ("stdout", "stderr")
 _SETTINGS = "MCO_"  # so the variables of `mco_rpc.config` begin
+_LANGUAGE = "LANGUAGE"  # where it is set, programs speak it although LC_ALL says otherwise
 # The name of the stream, and some of what came.
 OnOutput = Callable[[str, bytes], None]
 
@@ -133,7 +134,7 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 def inherited_environment(**more: str) -> dict[str, str]:
     """Return our variables without our settings: a broker's password is nothing for a command, or for its user."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith((_SETTINGS, _LANGUAGE))}
     return {**ours, "PATH": os.environ.get("PATH") or _PATH, "LC_ALL": "C.UTF-8", **more}
 
 

@@ -80,6 +80,7 @@ class FakeNode:
             "workers": {"count": 8, "running": 1, "waiting": 0, "hanging": 0, "queue_limit": 1000},
             "connection": {"is_connected": True, "since": 1_800_000_000.0, "reconnects": 0},
             "process": {"rss_bytes": 1, "cpu_s": 0.1, "open_files": 9},
+            "rivals": {"count": 0, "last": ""},
             "drained": None,
             "last_reload": None,
             "log_level": "info",

@@ -284,7 +284,7 @@ def test_a_server_cannot_choose_what_its_text_is_run_through(charset: str) -> No
     assert (made["status"], made["matched"], made["fault"]) == (200, True, None)
 
 
-@pytest.mark.parametrize("to", [f"http://{'a' * 300}/", "http://127.0.0.1:0/", "http://[::1/", "file:///etc/passwd"])
+@pytest.mark.parametrize("to", [f"http://{'a' * 300}/", "http://127.0.0.1:0/", "file:///etc/passwd"])
 def test_a_redirect_to_nowhere_is_the_fault_of_who_sent_it(to: str) -> None:
     with site() as server:
         made = ask(Url(), "get", url=f"http://127.0.0.1:{server.server_port}/to?{to}")
@@ -293,7 +293,7 @@ def test_a_redirect_to_nowhere_is_the_fault_of_who_sent_it(to: str) -> None:
 
 def test_the_same_in_the_question_is_the_callers() -> None:
     for url in (f"http://{'a' * 300}/", "http://127.0.0.1:0/"):
-        with pytest.raises(InvalidData, match="no name of a host|there is no port 0"):
+        with pytest.raises(InvalidData, match=r"no name of a host|there is no port 0"):
             ask(Url(), "get", url=url)
 
 

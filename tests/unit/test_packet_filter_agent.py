@@ -337,13 +337,13 @@ def test_with_noop_what_would_be_changed_is_said_and_nothing_is_changed(
     changes = packet_filter.changes
     # When it is asked what a change would do
     said = would(it, name, ipaddr="10.0.0.1")
-    # Then it says so, and how things are now
+    # Then it says so, how things are now, and how they would be after it
     assert said == {
         "output": output,
         "blocked": bool(blocked),
         "changed": is_changed,
         "before": bool(blocked),
-        "after": bool(blocked),
+        "after": name == "block",
         "backend": "memory",
     }
     # And nothing was changed

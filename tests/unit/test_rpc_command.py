@@ -335,6 +335,14 @@ def test_a_command_sees_our_variables_but_not_our_settings(monkeypatch: pytest.M
     assert "secret" not in printed
 
 
+def test_a_command_speaks_the_language_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("LANGUAGE", "de:fr"), ("LANG", "de_DE.UTF-8"), ("LC_ALL", "xx_YY"), ("LC_MESSAGES", "fr_FR")):
+        monkeypatch.setenv(name, value)
+    printed = do("env").stdout.splitlines()
+    assert "LC_ALL=C.UTF-8" in printed
+    assert not [line for line in printed if line.startswith("LANGUAGE=")]
+
+
 def test_a_command_of_another_user_sees_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid():
         pytest.skip("only root can run it as somebody else")

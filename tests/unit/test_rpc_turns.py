@@ -70,7 +70,9 @@ def test_few_wait_for_long_and_others_are_sent_away(
         for number in range(1, MAX_WAITING + 1):
             waiting.append(pool.submit(change, turns))
             await_waiting(turns, number)
-        with pytest.raises(ActionAborted, match="service#start web: another change .* 2 wait for it; nothing was done"):
+        with pytest.raises(
+            ActionAborted, match=r"service#start web: another change .* 2 wait for it; nothing was done"
+        ):
             change(turns)
     assert [each.result(PATIENCE_S) for each in waiting] == ["done", "done"]
     assert change(turns) == "done"
