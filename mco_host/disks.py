@@ -31,9 +31,14 @@ def real(found: Iterable[Mount]) -> list[Mount]:
         if mount.kind not in kinds or (mount.kind == "overlay" and mount.path != "/"):
             continue
         other = kept.get(mount.device)
-        if other is None or (mount.root, len(mount.path)) < (other.root, len(other.path)):
+        if other is None or _rank(mount) < _rank(other):
             kept[mount.device] = mount
     return sorted(kept.values(), key=lambda mount: mount.path)
+
+
+def _rank(mount: Mount) -> tuple[bool, int]:
+    """Return what puts the mount first that says most of a file system: the whole of it, then what is nearest to /."""
+    return mount.root != "/", len(mount.path)
 
 
 def holding(path: str, found: Iterable[Mount]) -> Mount | None:

@@ -60,7 +60,7 @@ def file(tmp_path: Path) -> Path:
         "process('/./').count>=1 and not process('no-such-program').exists",
         "not port('1').listening",
         "fact('disks.1.name').value=sdb and fact('disks').count=2",
-        "agent('rpcutil').version>=1 and not agent('nrpe').present",
+        "agent('rpcutil').version>=1 and not agent('puppetd').present",
         "collective('mcollective').member",
     ],
 )

@@ -27,6 +27,7 @@ from mco_rpc.validation import check_type
 QUESTIONS = {
     "agent": ("rpcutil",),
     "collective": ("mcollective",),
+    "daemon": (),
     "fact": ("os.name",),
     "fstat": ("/etc/passwd",),
     "memory": ("a",),
@@ -76,6 +77,14 @@ def sources(kind: type[DataSource]) -> Sources:
         facts=lambda: {"os": {"name": "Debian"}},
         agents=lambda: {"rpcutil": Rpcutil.schema()},
         collectives=("mcollective",),
+        stats=lambda: {
+            "version": "1.0",
+            "uptime_s": 1.0,
+            "log_level": "info",
+            "drained": None,
+            "workers": {"running": 1, "waiting": 0, "hanging": 0},
+        },
+        problems=list,
     )
     return Sources({kind.schema().name: kind(node)})
 
@@ -156,6 +165,8 @@ def test_any_text_is_answered_or_refused(sources: Sources, argument: str) -> Non
 @pytest.mark.parametrize("arguments", [(), ("a", "b"), ("a",) * 1000])
 def test_a_wrong_number_of_arguments_is_refused(sources: Sources, arguments: tuple[str, ...]) -> None:
     name = name_of(sources)
+    if arguments == QUESTIONS[name]:
+        pytest.skip("it takes none")
     with pytest.raises(FilterError, match=f"^data source {name}(: argument .* is required: | takes )"):
         sources.query(name, arguments, soon())
 

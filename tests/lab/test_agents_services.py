@@ -158,7 +158,7 @@ class TestSystemd:
         )
         answers = ask(units, SYSTEMD, do("start", "mcogood", noop=True), *(do(verb, "mcogood") for verb in verbs))
         assert [told(answer) for answer in answers] == [
-            (True, "stopped", "stopped"),
+            (True, "stopped", "running"),  # would be
             (True, "stopped", "running"),
             (False, "running", "running"),
             (True, "running", "running"),
