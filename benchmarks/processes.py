@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from _fleet import Nodes, median, nodes, row
 
 MCO = str(Path(sys.executable).with_name("mco"))
 RUNS = 11
+
+
+def completion(line: str, config: Path) -> dict[str, str]:
+    """Return the environment in which a shell asks how a line may go on."""
+    return {"MCO_CONFIG": str(config), "_MCO_COMPLETE": "bash", "_MCO_LINE": line, "_MCO_BREAKS": " \t\n\"'><=;|&(:"}
 
 
 def timed(command: list[str], environment: dict[str, str]) -> list[float]:
@@ -43,14 +49,28 @@ def commands(fleet: Nodes) -> None:
     measured = {
         "python -c pass": ([sys.executable, "-c", "pass"], 0.02),
         "mco --version": ([MCO, "--version"], 0.08),
+        "mco --help": ([MCO, "--help"], 0.2),
+        "mco service --help": ([MCO, "service", "--help"], 0.12),
+        "mco doctor, 5 nodes": ([MCO, "doctor"], 1.0),
         "mco ping, 5 nodes": ([MCO, "ping"], 0.6),
         "mco rpc with discovery, 5 nodes": ([MCO, "rpc", "rpcutil", "ping"], 0.6),
         "mco rpc, one named node": ([MCO, "inventory", "n0"], 0.35),
         "mco demo --memory": ([MCO, "demo", "--memory"], 2.0),
     }
+    empty_s = 0.0
     for what, (command, target) in measured.items():
         times = timed(command, environment)
-        print(row(what, median(times), min(times), "s", target))
+        empty_s = empty_s or min(times)
+        print(row(what, median(times), min(times), "s", target), f" {min(times) / empty_s:.1f} x python -c pass")
+    # The first key asks the fleet; what is measured is each one after it.
+    with tempfile.TemporaryDirectory() as cache:
+        for line in ("mco rpc rpcutil get_fact ", "mco find -I n", "mco service st"):
+            environment = {**os.environ, "XDG_CACHE_HOME": cache, **completion(line, fleet.config)}
+            while not list(Path(cache, "mco", "names").glob("*.json")):
+                subprocess.run([MCO], check=True, capture_output=True, env=environment)
+            times = timed([MCO], environment)
+            what = f"completion of {line!r}"
+            print(row(what, median(times), min(times), "s", 0.15), f" {min(times) / empty_s:.1f} x python -c pass")
 
 
 def cost(fleet: Nodes) -> None:

@@ -8,17 +8,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import cli_faults, completing, foreground, hosts, spec, state
+from . import cli_faults, completing, foreground
 from .demo import demo
-from .errors import LabError
-from .faults import BROKER
-from .lab import Lab
-from .process import ProcessId
-from .removal import remove
+
+# What a lab is made of takes long to load, and `mco --help` needs none of it.
+if TYPE_CHECKING:
+    from .lab import Lab
+    from .process import ProcessId
 
 __all__ = ["demo", "lab"]
 
@@ -80,6 +80,9 @@ def lab() -> None:
 @click.option("--name", default=DEFAULT_NAME, show_default=True, help="Name of the lab.")
 def up(spec_file: str, name: str) -> None:
     """Bring the lab of the YAML file SPEC up, and leave it up."""
+    from . import spec
+    from .lab import Lab
+
     fleet = Lab(name, spec.find(spec_file), stays=True)
     with foreground.interruptible() as ignore_signals:
         try:
@@ -106,6 +109,9 @@ def run(spec_file: str | None, name: str | None) -> None:
     With the YAML file SPEC the lab is brought up for the command and removed after it; without, the lab must be
     up. The status is that of the command, or 128 + n if signal n ended it.
     """
+    from . import spec
+    from .lab import Lab
+
     command = _command()
     if spec_file is None:
         fleet = Lab.attach(name or DEFAULT_NAME)
@@ -127,6 +133,8 @@ def run(spec_file: str | None, name: str | None) -> None:
 @click.argument("host", shell_complete=completing.hosts)
 def execute(name: str, host: str) -> None:
     """Run a command on one HOST of a lab that is up."""
+    from .lab import Lab
+
     command = _command()
     done = Lab.attach(name).exec(host, command, text=False, stdout=None)
     sys.exit(foreground.status_of(done.returncode))
@@ -136,6 +144,8 @@ def execute(name: str, host: str) -> None:
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
     """Say which labs are up, and what runs in them."""
+    from . import state
+
     labs = [_described(name) for name in state.names()]
     if as_json:
         click.echo(json.dumps(labs, indent=2))
@@ -156,6 +166,9 @@ def status(as_json: bool) -> None:
 @click.option("--all", "is_all", is_flag=True, help="Remove every lab of this machine.")
 def down(name: str, is_all: bool) -> None:
     """Remove a lab: end its processes, and remove its network and files. Fine if there is none."""
+    from . import state
+    from .removal import remove
+
     names: Sequence[str] = state.names() if is_all else [name]
     for each in names:
         there = each in state.names()
@@ -178,6 +191,11 @@ def _bring_up(fleet: Lab) -> None:
 
 
 def _described(name: str) -> dict[str, Any]:
+    from . import hosts, state
+    from .errors import LabError
+    from .faults import BROKER
+    from .lab import Lab
+
     try:
         known = state.load(name)
     except LabError as e:

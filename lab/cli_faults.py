@@ -7,14 +7,16 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mco_rpc.errors import McoError
 
 from . import completing, foreground
-from .lab import Lab
+
+if TYPE_CHECKING:
+    from .faults import Faults
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|)\Z")
@@ -58,14 +60,14 @@ def add_to(group: click.Group, name: Callable[[Any], Any]) -> None:
 @_FOR
 def kill(name: str, targets: Sequence[str], is_host: bool, for_s: float | None) -> None:
     """Kill the node of each HOST with signal 9; `broker` is the broker. `mco lab start` starts it again."""
-    faults = Lab.attach(name).faults
+    faults = _faults(name)
     _each(targets, lambda target: faults.kill(target, is_host=is_host), for_s, faults.start)
 
 
 @_TARGETS
 def start(name: str, targets: Sequence[str]) -> None:
     """Start what was killed of each HOST: the broker, the host, or its node. A host starts with its first files."""
-    _each(targets, Lab.attach(name).faults.start)
+    _each(targets, _faults(name).start)
 
 
 @_TARGETS
@@ -73,28 +75,28 @@ def start(name: str, targets: Sequence[str]) -> None:
 @_FOR
 def pause(name: str, targets: Sequence[str], is_host: bool, for_s: float | None) -> None:
     """Stop the node of each HOST, or the broker, in the middle of what it does (SIGSTOP)."""
-    faults = Lab.attach(name).faults
+    faults = _faults(name)
     _each(targets, lambda target: faults.pause(target, is_host=is_host), for_s, faults.resume)
 
 
 @_TARGETS
 def resume(name: str, targets: Sequence[str]) -> None:
     """Let each HOST go on that was paused."""
-    _each(targets, Lab.attach(name).faults.resume)
+    _each(targets, _faults(name).resume)
 
 
 @_TARGETS
 @_FOR
 def partition(name: str, targets: Sequence[str], for_s: float | None) -> None:
     """Cut each HOST from the network; what is sent is lost, and nobody is told."""
-    faults = Lab.attach(name).faults
+    faults = _faults(name)
     _each(targets, faults.partition, for_s, faults.heal)
 
 
 @_TARGETS
 def heal(name: str, targets: Sequence[str]) -> None:
     """Undo pause, partition and slow on each HOST."""
-    _each(targets, Lab.attach(name).faults.heal)
+    _each(targets, _faults(name).heal)
 
 
 @_TARGETS
@@ -103,8 +105,14 @@ def heal(name: str, targets: Sequence[str]) -> None:
 @_FOR
 def slow(name: str, targets: Sequence[str], cpu_share: float | None, rate: str | None, for_s: float | None) -> None:
     """Leave each HOST little CPU time, or a slow link."""
-    faults = Lab.attach(name).faults
+    faults = _faults(name)
     _each(targets, lambda target: faults.slow(target, cpu_share=cpu_share, rate=rate), for_s, faults.heal)
+
+
+def _faults(name: str) -> Faults:
+    from .lab import Lab  # with all that a lab is made of, which no help needs
+
+    return Lab.attach(name).faults
 
 
 def _each(

@@ -8,18 +8,20 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from . import state
-
 DEFAULT_NAME = "default"
 
 
 def labs(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     """Complete the name of a lab that is up."""
+    from . import state
+
     return [name for name in state.names() if name.startswith(begun)]
 
 
 def hosts(ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
     """Complete a host of the lab that the line is about."""
+    from . import state
+
     known = state.load(ctx.params.get("name") or DEFAULT_NAME)
     given = ctx.params.get("targets") or ()
     return sorted(host.name for host in known.hosts if host.name.startswith(begun) and host.name not in given)

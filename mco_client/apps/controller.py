@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mco_client.cli.application import Verb, application, fields
-from mco_client.cli.showing import Answered
+
+if TYPE_CHECKING:
+    from mco_client.cli.showing import Answered
 
 _RELOADED = fields("changed", "added", "removed", "replaced")
 
@@ -66,7 +68,7 @@ controller = application(
         "reload_agents": Verb("load all agents and data sources again", (), _RELOADED),
         "reload_facts": Verb("gather facts now", (), fields("facts", "changed", "added", "removed", "replaced")),
         "log_level": Verb("log from a level on", ("level",), fields("before", "after")),
-        "drain": Verb("take no more work, with a reason", ("reason",), fields("changed", "still_running")),
+        "drain": Verb("take no more work, with a reason", ("reason?",), fields("changed", "still_running")),
         "resume": Verb("take work again", (), fields("changed")),
         "exit": Verb("end the daemon once what runs has ended", (), fields("still_running")),
         "restart": Verb("have a new process take over", (), fields("before", "after")),

@@ -12,7 +12,9 @@ cron = application(
     "cron",
     "Look after the jobs of cron.",
     {
-        "list": Verb("all jobs", ("user",), table("jobs", "name", "schedule", "user", Column("command", is_last=True))),
+        "list": Verb(
+            "all jobs", ("user?",), table("jobs", "name", "schedule", "user", Column("command", is_last=True))
+        ),
         "status": Verb("one job, and when it runs next", ("name",), fields("present", "is_ours", "next_run_at")),
         "ensure": Verb("make a job, or change it", ("name", "schedule", "user", "command"), _CHANGE),
         "remove": Verb("remove a job", ("name",), _CHANGE),

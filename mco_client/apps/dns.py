@@ -9,7 +9,7 @@ dns = application(
     "dns",
     "Ask the name service of each node.",
     {
-        "resolve": Verb("look a name up", ("name", "type"), fields("answers", "rcode", is_grouped=True)),
+        "resolve": Verb("look a name up", ("name", "type?"), fields("answers", "rcode", is_grouped=True)),
     },
     words="NAME [TYPE]",
     unsaid="resolve",

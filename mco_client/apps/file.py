@@ -16,10 +16,10 @@ file = application(
             "what it is, whose, and how large", _PATH, fields("type", "size", "permissions", "owner", "group")
         ),
         "checksum": Verb(
-            "which nodes have the same content", ("path", "algorithm"), fields("checksum", "size", is_grouped=True)
+            "which nodes have the same content", ("path", "algorithm?"), fields("checksum", "size", is_grouped=True)
         ),
         "match": Verb("the lines in which a pattern is found", ("path", "pattern"), Lines("matches")),
-        "tail": Verb("the last lines", ("path", "lines"), Lines("lines")),
+        "tail": Verb("the last lines", ("path", "lines?"), Lines("lines")),
         "list": Verb(
             "what a folder holds",
             _PATH,

@@ -16,7 +16,7 @@ haproxy = application(
         "status": Verb("how it fares", (), fields("version", "connections", "servers_up", "servers_down")),
         "servers": Verb(
             "the members of its backends",
-            ("backend",),
+            ("backend?",),
             table(
                 "servers", "backend", "server", Column("status", colours=_COLOURS), "admin_state", "weight", "sessions"
             ),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from mco_client.cli.application import Verb, application, fields
 from mco_client.cli.rows import Column, as_age, as_bytes, as_percent, table
 
-_USED = Column("used_percent", "used", as_percent)
+_USED = Column("used_percent", "used%", as_percent)
 _UP = {"true": "green", "false": "red"}
 
 
@@ -31,24 +31,24 @@ host = application(
                 *_bytes("total", "available"),
                 _USED,
                 *_bytes("swap_total"),
-                Column("swap_used_percent", "used", as_percent),
+                Column("swap_used_percent", "swap used%", as_percent),
                 first_by="used_percent",
             ),
         ),
         "disks": Verb(
             "file systems, the fullest first",
-            ("path",),
+            ("path?",),
             table("disks", "mount", *_bytes("size", "used", "available"), _USED, "device", first_by="used_percent"),
         ),
-        "mounts": Verb("what is mounted where", ("mount",), table("mounts", "mount", "device", "type")),
+        "mounts": Verb("what is mounted where", ("mount?",), table("mounts", "mount", "device", "type")),
         "interfaces": Verb(
             "network interfaces",
-            ("interface",),
+            ("interface?",),
             table("interfaces", "interface", Column("is_up", "up", colours=_UP), "mtu", "mac", "addresses"),
         ),
         "routes": Verb("routes", (), table("routes", "destination", "gateway", "interface", "metric")),
-        "users": Verb("users", ("user",), table("users", "user", "uid", "group", "home", "shell")),
-        "groups": Verb("groups", ("group",), table("groups", "group", "gid", Column("members", is_last=True))),
+        "users": Verb("users", ("user?",), table("users", "user", "uid", "group", "home", "shell")),
+        "groups": Verb("groups", ("group?",), table("groups", "group", "gid", Column("members", is_last=True))),
         "clock": Verb("the time, and whether it is kept", (), fields("is_synchronised", "offset_s", "timezone")),
         "sysctl": Verb("a setting of the kernel", ("name",), fields("value", is_grouped=True)),
         "set_sysctl": Verb("change one", ("name", "value"), fields("changed", "before", "after", "persisted")),
@@ -60,7 +60,7 @@ host = application(
         "os": Verb("which system they have", (), fields("name", "version", "architecture", is_grouped=True)),
         "block_devices": Verb(
             "disks and partitions",
-            ("device",),
+            ("device?",),
             table("block_devices", "name", "kind", *_bytes("size"), "model", "mounts"),
         ),
     },

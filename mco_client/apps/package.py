@@ -19,7 +19,7 @@ package = application(
     "Look after packages of the operating system.",
     {
         "status": Verb("which version is installed", _PACKAGE, fields("version", is_grouped=True)),
-        "install": Verb("install it, if need be in this version", ("package", "version"), _CHANGE),
+        "install": Verb("install it, if need be in this version", ("package", "version?"), _CHANGE),
         "update": Verb("bring it to the newest version", _PACKAGE, _CHANGE),
         "uninstall": Verb("remove it, and keep its configuration", _PACKAGE, _CHANGE),
         "purge": Verb("remove it with its configuration", _PACKAGE, _CHANGE),
@@ -36,7 +36,7 @@ package = application(
             ),
         ),
         "refresh": Verb("fetch the lists of packages"),
-        "list": Verb("what is installed", ("pattern",), table("packages", "name", "version")),
+        "list": Verb("what is installed", ("pattern?",), table("packages", "name", "version")),
     },
     words="PACKAGE ACTION",
     examples="""\

@@ -11,7 +11,7 @@ port = application(
     "See what listens at the ports of each node.",
     {
         "status": Verb("whether something listens there", ("port",), fields("listening", "addresses", "users")),
-        "list": Verb("all that listens", ("protocol",), table("sockets", "protocol", "address", "port", "user")),
+        "list": Verb("all that listens", ("protocol?",), table("sockets", "protocol", "address", "port", "user")),
     },
     words="PORT ACTION",
     examples="""\

@@ -23,11 +23,11 @@ process = application(
     "process",
     "Look at processes, count them, and send signals to them.",
     {
-        "list": Verb("those that match, as ps does", ("pattern",), _TABLE),
+        "list": Verb("those that match, as ps does", ("pattern?",), _TABLE),
         "count": Verb("how many match", ("pattern",), fields("count")),
         "status": Verb("all about one", ("pid",)),
         "signal": Verb(
-            "send a signal to those that match", ("pattern", "signal"), fields("changed", "before", "after")
+            "send a signal to those that match", ("pattern?", "signal?"), fields("changed", "before", "after")
         ),
     },
     words="ACTION [PATTERN]",

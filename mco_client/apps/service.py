@@ -30,7 +30,7 @@ service = application(
         **{name: Verb(about, _TAKES, _CHANGE) for name, about in _CHANGES.items()},
         "list": Verb(
             "the services of each node",
-            ("pattern",),
+            ("pattern?",),
             table("services", "name", _STATUS, "enabled", Column("description", is_last=True)),
         ),
     },

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mco_client.cli.calling import Judge
     from mco_client.cli.showing import Answered
 
-REST = "..."
+REST, OPTIONAL = "...", "?"
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Verb:
 
     Attributes:
         about: what it does, for the help.
-        takes: the inputs that plain words give, in this order; one that ends with ``...`` takes all that are left, as
-            a list. Every input can be given as ``KEY=VALUE``, too.
+        takes: the inputs that plain words give, in this order. One that ends with ``?`` may be left out, one that ends
+            with ``...`` takes all that are left, as a list. Every input can be given as ``KEY=VALUE``, too.
         say: prints the successful answers; the table of `mco rpc` if None.
         judge: gives the exit status; that of `mco rpc` if None.
         action: the action of the agent; the verb itself if empty.
@@ -143,13 +143,13 @@ def _verb(plain: list[str], verbs: Mapping[str, Verb], words: str, unsaid: str) 
         if not plain:
             raise click.UsageError(f"Missing argument '{words}': {_known(verbs)}.")
         near = next((hint for word in plain[:2] if (hint := did_you_mean(word, verbs))), "")
-        said = " nor ".join(map(repr, plain[:2]))
-        raise click.UsageError(f"{'neither ' if len(plain) > 1 else ''}{said} is an action{near}; {_known(verbs)}.")
+        said = f"neither {plain[0]!r} nor {plain[1]!r} is an action" if len(plain) > 1 else f"{plain[0]!r} is no action"
+        raise click.UsageError(f"{said}{near}; {_known(verbs)}.")
     if len(there) == 2 and plain[0] != plain[1]:
         takes = verbs[plain[0].replace("-", "_")].takes or verbs[plain[1].replace("-", "_")].takes or ("INPUT",)
         raise click.UsageError(
             f"{plain[0]!r} and {plain[1]!r} are both actions, and either may be meant; "
-            f"say it as {plain[0]} {takes[0].removesuffix(REST)}={plain[1]}."
+            f"say it as {plain[0]} {input_of(takes[0])}={plain[1]}."
         )
     at = there[0]
     return plain[at].replace("-", "_"), plain[:at] + plain[at + 1 :]
@@ -162,7 +162,7 @@ def _plain(chosen: str, verb: Verb, plain: list[str], keyed: Mapping[str, Any]) 
     for name in verb.takes:
         if not left:
             break
-        key = name.removesuffix(REST)
+        key = input_of(name)
         if key in keyed and key not in (verb.given or {}):
             continue
         if name.endswith(REST):
@@ -185,8 +185,15 @@ def _known(verbs: Mapping[str, Verb]) -> str:
     return f"expected one of {', '.join(verbs)}"
 
 
-def _upper(name: str) -> str:
-    return name.upper()
+def input_of(taken: str) -> str:
+    """Return the name of the input that an entry of `Verb.takes` stands for."""
+    return taken.removesuffix(REST).removesuffix(OPTIONAL)
+
+
+def _upper(taken: str) -> str:
+    """Return it as a usage line has it: ``SERVICE``, ``[PATTERN]``, ``[ARGS]...``."""
+    name = input_of(taken).upper()
+    return f"[{name}]{REST if taken.endswith(REST) else ''}" if taken.endswith((REST, OPTIONAL)) else name
 
 
 def _epilog(verbs: Mapping[str, Verb], examples: str, statuses: str) -> str:

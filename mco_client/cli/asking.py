@@ -9,15 +9,19 @@ import stat
 import struct
 import sys
 import termios
+from typing import TYPE_CHECKING
 
 from mco_client.cli import output
-from mco_client.connection import Connection
-from mco_client.plan import CallOptions
-from mco_client.rpc import RpcClient
+from mco_client.folding import folded
 from mco_client.text import by_reason, natural, one_line
 from mco_rpc.errors import DiscoveryError
-from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from mco_client.connection import Connection
+    from mco_client.plan import CallOptions
+    from mco_client.rpc import RpcClient
+    from mco_rpc.filters import Filter
 
 # For an explanation only: who could give it has been asked once already.
 _LOOK_AGAIN_S = 1.0
@@ -34,6 +38,8 @@ def client(
     how: CallOptions | None = None,
 ) -> RpcClient:
     """Return a client for what the options say."""
+    from mco_client.rpc import RpcClient
+
     made = RpcClient(agent, connection, timeout_s=timeout_s, progress=progress, options=how)
     made.add_filter(node_filter)
     return made
@@ -90,6 +96,8 @@ def nobody(connection: Connection, node_filter: Filter) -> str:
 
 def _other_agents(asking: RpcClient) -> str | None:
     """Return that nobody has the agent, and why not as far as nodes say, if somebody offers others."""
+    from mco_client.rpc import RpcClient
+
     patience_s = min(asking.discovery_timeout_s, _LOOK_AGAIN_S)
     other = RpcClient("rpcutil", asking.connection, timeout_s=patience_s, discovery_timeout_s=patience_s)
     other.add_filter(asking.filter)
@@ -106,8 +114,8 @@ def _other_agents(asking: RpcClient) -> str | None:
     if not offered:
         return None
     node = min(offered, key=natural)
-    reasons = "".join(f"; {', '.join(nodes)}: {reason}" for nodes, reason in by_reason(why))
+    reasons = "".join(f"{folded(nodes)}: {reason}; " for nodes, reason in by_reason(why))
     return (
         f"no node that offers agent {asking.agent!r} was discovered{did_you_mean(asking.agent, offered[node])}; "
-        f"{node} offers {', '.join(offered[node])} (filter: {asking.filter}){reasons}"
+        f"{reasons}{node} offers {', '.join(offered[node])} (filter: {asking.filter})"
     )

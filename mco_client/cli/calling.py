@@ -16,11 +16,12 @@ from typing import Any
 
 from mco_client.cli import asking, consent, exits, following, inputs, output, showing
 from mco_client.cli.asked import JSONL, Asked
+from mco_client.folding import folded
 from mco_client.results import Results
 from mco_client.rpc import RpcClient
 from mco_client.schema.cache import of_user
 from mco_client.schema.learning import Known, learn
-from mco_client.text import listed, one_line, with_reasons
+from mco_client.text import one_line, with_reasons
 from mco_rpc import names
 from mco_rpc.errors import BrokerError
 
@@ -177,11 +178,11 @@ def _send(client: RpcClient, action: str, data: dict[str, Any], asked: Asked) ->
 
 def _say_interrupted(client: RpcClient, results: Results, *, is_cancelled: bool) -> None:
     """Say of whom nobody knows what became of the call; with ``is_cancelled``, tell them to end it."""
-    unknown = f"; what became of it is unknown on {listed(results.silent)}" if results.silent else ""
+    unknown = f"; what became of it is unknown on {folded(results.silent)}" if results.silent else ""
     output.warn(
         f"{results.agent}#{results.action}: interrupted: {len(results)} of {len(results.expected)} "
         f"had answered{unknown}"
     )
     if is_cancelled and (told := client.cancel_last()) is not None:
         ended = [result.sender for result in told if result.is_ok]
-        output.warn(f"told to end it: {listed(ended) or 'nobody could be'}")
+        output.warn(f"told to end it: {folded(ended) or 'nobody could be'}")

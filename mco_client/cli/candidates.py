@@ -7,7 +7,6 @@ What a node said is offered only if every shell takes it as it stands: no blank,
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import os
 import re
@@ -20,13 +19,13 @@ from click.shell_completion import CompletionItem
 
 from mco_client.cli import fleet_names
 from mco_client.cli.fleet_names import Names
-from mco_client.schema.cache import SchemaCache, default_folder
 from mco_client.text import natural, one_line
-from mco_rpc.schema import ActionSchema, AgentSchema, Input
 from mco_rpc.settings import DISCOVERY_KINDS
 
 if TYPE_CHECKING:
     from mco_client.cli.application import Verb
+    from mco_client.schema.cache import SchemaCache
+    from mco_rpc.schema import ActionSchema, AgentSchema, Input
 
 Items = list[CompletionItem]
 MAX_ITEMS = 2000
@@ -135,6 +134,8 @@ def commands(places: Mapping[str, str], begun: str) -> Items:
 
 def _about(command: str, module: str) -> str:
     """Return what the first line of a module says of its command: the text behind ``mco NAME``."""
+    import importlib.util
+
     with contextlib.suppress(Exception):
         spec = importlib.util.find_spec(module)
         if spec is not None and spec.origin is not None:
@@ -177,7 +178,9 @@ def words_of_application(ctx: click.Context, agent: str, verbs: Mapping[str, Ver
     action = schema.actions.get(verbs[chosen].action or chosen) if schema else None
     if action is None:
         return found
-    left = [name.removesuffix("...") for name in verbs[chosen].takes][len(given) - (chosen in given) :]
+    from mco_client.cli.application import input_of
+
+    left = [input_of(taken) for taken in verbs[chosen].takes][len(given) - (chosen in given) :]
     declared = action.inputs.get(left[0]) if left else None
     if declared is not None:
         found += items(_values(ctx, left[0], declared), begun)
@@ -212,7 +215,10 @@ def _agents(ctx: click.Context) -> dict[str, str]:
 
 
 def _cache() -> SchemaCache:
-    return SchemaCache(default_folder({**os.environ, "MCO_RECORD": ""}))
+    from mco_client import cached
+    from mco_client.schema.cache import SchemaCache
+
+    return SchemaCache(cached.folder_of("schemas", os.environ))
 
 
 def _values(ctx: click.Context, name: str, declared: Input) -> Iterable[str]:

@@ -36,7 +36,12 @@ def require(client: RpcClient, action: str, known: Known) -> None:
             "Give a filter (-I -C -F -A -W -S), the nodes (--nodes) or, if you mean everybody, --yes"
         )
     click.echo(f"{what}. Really on {everybody}? [y/N] ", nl=False, err=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    try:
+        said = sys.stdin.readline()
+    except KeyboardInterrupt:
+        click.echo(err=True)  # what the shell says next begins a line of its own
+        raise
+    if said.strip().lower() not in ("y", "yes"):
         raise ConfigError(f"{where} was not asked for: nothing was changed")
 
 

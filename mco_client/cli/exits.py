@@ -25,8 +25,8 @@ Exit status:
   0  every node that was asked did it
   1  no node was discovered, or an error before anything was asked
   2  some nodes failed, did not answer, or were not believed
-  3  nodes were discovered or named, and none answered
-  4  nobody answered a ping"""
+  3  nodes were discovered or named, and none answered"""
+EPILOG_WITH_NOBODY = f"{EPILOG}\n  4  nobody answered a question to everybody (mco ping, mco receive)"
 
 
 def of(results: Results) -> int:

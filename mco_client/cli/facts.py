@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mco_client.cli import asking, exits, options, output
-from mco_client.connection import Connection
-from mco_client.results import Results
 from mco_client.text import listed, natural, one_line
-from mco_rpc.filters import Filter
+
+if TYPE_CHECKING:
+    from mco_client.connection import Connection
+    from mco_client.results import Results
+    from mco_rpc.filters import Filter
 
 
 @click.command(

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from mco_client.cli import asking, exits, options, output
-from mco_client.connection import Connection
-from mco_client.discovery.choice import configured
-from mco_client.stats import Stats
-from mco_rpc.filters import Filter
+
+if TYPE_CHECKING:
+    from mco_client.connection import Connection
+    from mco_rpc.filters import Filter
 
 
 @click.command(
@@ -32,6 +33,9 @@ Examples:
 @options.connected("-t", "--timeout")
 def find(connection: Connection, node_filter: Filter, is_json: bool, is_verbose: bool) -> int:
     """Print the names of the nodes that match."""
+    from mco_client.discovery.choice import configured
+    from mco_client.stats import Stats
+
     began = time.monotonic()
     found = configured(connection).discover(node_filter, None, connection.settings.discovery_timeout_s)
     took_s = time.monotonic() - began

@@ -19,7 +19,6 @@ from pathlib import Path
 import msgspec
 
 from mco_client import cached
-from mco_client.schema.cache import default_folder
 
 FRESH_S = 300.0
 # Where the fleet gave nothing, it is not asked at each press of the key.
@@ -85,12 +84,12 @@ def write(file: Path, seen: Names) -> None:
 def file_of(config: Path | None, collective: str | None) -> Path | None:
     """Return where the names of a fleet are kept; None without a home."""
     environment = {name: text for name, text in os.environ.items() if name != "MCO_RECORD"}
-    folder = default_folder(environment)
+    folder = cached.folder_of("names", environment)
     if folder is None:
         return None
     settings = sorted((name, text) for name, text in environment.items() if name.startswith("MCO_") and name != SWITCH)
     where = repr((str(config and config.absolute()), collective, settings))
-    return folder.with_name("names") / f"{hashlib.sha256(where.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
+    return folder / f"{hashlib.sha256(where.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
 
 
 def _is_allowed(environment: Mapping[str, str]) -> bool:

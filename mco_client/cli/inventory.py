@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
 from mco_client.cli import asking, exits, options, output
-from mco_client.connection import Connection
-from mco_client.results import Result, Results
 from mco_client.text import natural, one_line
 from mco_rpc import names
-from mco_rpc.filters import Filter
+
+if TYPE_CHECKING:
+    from mco_client.connection import Connection
+    from mco_client.results import Result, Results
+    from mco_rpc.filters import Filter
 
 _MAX_TEXT = 1000
 _MAX_SECONDS = 1e11  # after this the calendar ends
@@ -47,6 +49,8 @@ def inventory(
     is_json: bool,
 ) -> int:
     """Show what one node is, knows and offers."""
+    from mco_rpc.filters import Filter
+
     if is_list:
         return _list_collectives(connection, node_filter, timeout_s, is_json=is_json)
     if node is None or node_filter:
@@ -121,10 +125,9 @@ def _readable(daemon: Mapping[str, Any]) -> dict[str, Any]:
     """Return the daemon's numbers without what is told elsewhere, times as people write them."""
     shown = {name: seen for name, seen in daemon.items() if name not in ("version", "inactive_agents")}
     uptime_s, counters = shown.pop("uptime_s", None), shown.pop("counters", None)
-    started_at = shown.get("started_at")
-    if _is_time(started_at):
-        when = dt.datetime.fromtimestamp(started_at).astimezone()
-        shown["started_at"] = when.isoformat(" ", "seconds")
+    for name in ("started_at", "clock"):
+        if _is_time(at := shown.get(name)):
+            shown[name] = dt.datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
     if _is_time(uptime_s):
         shown["up"] = str(dt.timedelta(seconds=round(uptime_s)))
     # `mco controller stats` tells these, and they are long.

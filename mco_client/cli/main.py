@@ -58,7 +58,7 @@ ABOUT = {
     "nodes": "List the nodes that the registry knows, and say whether they are there.",
     "ping": "Show which nodes answer, and how fast.",
     "plugin": "Show, make and check what extends the fleet.",
-    "receive": "Print answers that are sent to TOKEN, one JSON object a line, until none has...",
+    "receive": "Print answers that are sent to TOKEN, one JSON object a line.",
     "record": "Run COMMAND, and record in FILE what it asks the fleet and what it is answered.",
     "rpc": "Ask nodes for an ACTION of an AGENT, with inputs as KEY=VALUE.",
 }
@@ -137,7 +137,7 @@ Examples:
   mco rpc --help                              all about a command
 
 """
-    + exits.EPILOG,
+    + exits.EPILOG_WITH_NOBODY,
 )
 @click.version_option(__version__, prog_name="mco", message="%(prog)s %(version)s")
 @debug
@@ -173,16 +173,25 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = from_configu
     except (KeyboardInterrupt, click.Abort):
         return exits.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; what is still in the buffer must not fail once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # whoever read it has gone
         return exits.BROKEN_PIPE
     except McoError as e:
         return _complain(app, str(e))
     except OSError as e:
+        if not e.filename:  # no room for our output, perhaps
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _forget_output()
         return _complain(app, f"{e.filename}: {e.strerror}" if e.filename else e.strerror or str(e))
     except Exception as e:
         hint = f"this is a fault in mco; please report it with what --debug prints: mco --debug {' '.join(words)}"
         return _complain(app, f"{type(e).__name__}: {e}\n{hint}")
+
+
+def _forget_output() -> None:
+    """Let what is still in the buffer go nowhere: it must not fail once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_what_is_closed() -> None:

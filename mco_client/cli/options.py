@@ -72,17 +72,31 @@ def connected(
 
     def add(command: Command) -> Command:
         @functools.wraps(command)
+        def run(*args: Any, config: Path | None, changes: dict[str, Any], **rest: Any) -> int:
+            if any(rest[option] for option in unless):
+                return command(*args, connection=None, **rest)
+            with click.get_current_context().ensure_object(App).open(config, changes) as connection:
+                _refuse_needless(connection.settings.discovery, changes)
+                return command(*args, connection=connection, **rest)
+
+        return _all(run, located(*aliases, is_discovering=is_discovering), _as_ever(is_sorting=is_sorting), debug)
+
+    return add
+
+
+def located(*aliases: str, is_discovering: bool = True) -> Callable[[Command], Command]:
+    """Add where to connect to and how to look for nodes; hand over ``config``, and ``changes`` of its settings."""
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
         def run(
-            config: Path | None,
-            collective: str | None,
             *args: Any,
+            collective: str | None,
             discovery_timeout_s: float | None = None,
             discovery: str | None = None,
             discovery_options: tuple[str, ...] = (),
             **rest: Any,
         ) -> int:
-            if any(rest[option] for option in unless):
-                return command(*args, connection=None, **rest)
             changes: dict[str, Any] = {
                 "collective": collective,
                 "discovery_timeout_s": discovery_timeout_s,
@@ -91,12 +105,8 @@ def connected(
                 "discovery_options": discovery_options or (None if discovery is None else ()),
             }
             given = {name: value for name, value in changes.items() if value is not None}
-            with click.get_current_context().ensure_object(App).open(config, given) as connection:
-                if discovery_options and connection.settings.discovery in _WITHOUT_OPTIONS:
-                    raise click.UsageError(
-                        f"--do is for the files or the command of a --dm; {connection.settings.discovery} takes none."
-                    )
-                return command(*args, connection=connection, **rest)
+            _refuse_needless(discovery, given)
+            return command(*args, changes=given, **rest)
 
         return _all(
             run,
@@ -116,11 +126,14 @@ def connected(
                 metavar="FILE",
                 help="Read this configuration [default: $MCO_CONFIG, ~/.config/mco/client.yaml, /etc/mco/client.yaml].",
             ),
-            _as_ever(is_sorting=is_sorting),
-            debug,
         )
 
     return add
+
+
+def _refuse_needless(discovery: str | None, changes: dict[str, Any]) -> None:
+    if changes.get("discovery_options") and discovery in _WITHOUT_OPTIONS:
+        raise click.UsageError(f"--do is for the files or the command of a --dm; {discovery} takes none.")
 
 
 def _discovery(aliases: tuple[str, ...]) -> tuple[Callable[[Any], Any], ...]:
@@ -161,6 +174,23 @@ def _as_ever(*, is_sorting: bool) -> Callable[[Any], Any]:
     return click.option(*names, "_", is_flag=True, hidden=True, expose_value=False)
 
 
+# Short name, MCollective's two long ones, what it adds to, what it takes, what completes it, and the help.
+_FILTERS = (
+    ("-F", "--wf", "--with-fact", "facts", "FACT", "facts",
+     "Only nodes with this fact: country=de, cores>=4, kernel=/^6/."),
+    ("-C", "--wc", "--with-class", "classes", "CLASS", "classes",
+     "Only nodes with this class; /x/ is a regular expression."),
+    ("-I", "--wi", "--with-identity", "identities", "NODE", "nodes",
+     "Only this node, or also this one; /x/ is a regular expression."),
+    ("-A", "--wa", "--with-agent", "agents", "AGENT", "agents",
+     "Only nodes that offer this agent."),
+    ("-W", "--with", None, "mixed", "FILTER", "mixed",
+     "Classes and facts together: '/web/ country=de'."),
+    ("-S", "--select", None, "compound", "EXPRESSION", None,
+     "Only nodes for which this holds: 'country=de and not (/db/ or cores<4)'."),
+)  # fmt: skip
+
+
 def filtered(command: Command) -> Command:
     """Add the filters; hand over ``node_filter``."""
 
@@ -168,65 +198,21 @@ def filtered(command: Command) -> Command:
     def run(*args: Any, **rest: Any) -> int:
         from mco_rpc.filters import from_options
 
-        kinds = ("facts", "classes", "identities", "agents", "mixed", "compound")
-        node_filter = from_options(**{kind: rest.pop(kind) for kind in kinds})
+        node_filter = from_options(**{kind: rest.pop(kind) for _, _, _, kind, *_ in _FILTERS})
         return command(*args, node_filter=node_filter, **rest)
-
-    def option(*names: str, metavar: str, text: str, completed: Any = None) -> Any:
-        return click.option(*names, multiple=True, metavar=metavar, help=text, shell_complete=completed)
 
     return _all(
         run,
-        option(
-            "-F",
-            "--wf",
-            "--with-fact",
-            "facts",
-            metavar="FACT",
-            completed=completing("facts"),
-            text="Only nodes with this fact: country=de, cores>=4, kernel=/^6/.",
-        ),
-        option(
-            "-C",
-            "--wc",
-            "--with-class",
-            "classes",
-            metavar="CLASS",
-            completed=completing("classes"),
-            text="Only nodes with this class; /x/ is a regular expression.",
-        ),
-        option(
-            "-I",
-            "--wi",
-            "--with-identity",
-            "identities",
-            metavar="NODE",
-            completed=completing("nodes"),
-            text="Only this node, or also this one; /x/ is a regular expression.",
-        ),
-        option(
-            "-A",
-            "--wa",
-            "--with-agent",
-            "agents",
-            metavar="AGENT",
-            text="Only nodes that offer this agent.",
-            completed=completing("agents"),
-        ),
-        option(
-            "-W",
-            "--with",
-            "mixed",
-            metavar="FILTER",
-            text="Classes and facts together: '/web/ country=de'.",
-            completed=completing("mixed"),
-        ),
-        option(
-            "-S",
-            "--select",
-            "compound",
-            metavar="EXPRESSION",
-            text="Only nodes for which this holds: 'country=de and not (/db/ or cores<4)'.",
+        *(
+            click.option(
+                *filter(None, (short, long, longer)),
+                kind,
+                multiple=True,
+                metavar=metavar,
+                help=text,
+                shell_complete=completing(completed) if completed else None,
+            )
+            for short, long, longer, kind, metavar, completed, text in _FILTERS
         ),
     )
 

@@ -11,14 +11,16 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from mco_client.folding import folded
-from mco_client.results import Result, Results
 from mco_client.text import by_reason, listed, natural, one_line, safe, shown
 from mco_rpc.status import Status
+
+if TYPE_CHECKING:
+    from mco_client.results import Result, Results
 
 _WIDTH_UNKNOWN = (120, 24)
 MAX_CELL = 60
@@ -62,6 +64,11 @@ def _is_coloured(stream: IO[str]) -> bool:
 def width() -> int:
     """Return the columns of the terminal, or what most have."""
     return shutil.get_terminal_size(_WIDTH_UNKNOWN).columns
+
+
+def is_width_known() -> bool:
+    """Say whether somebody sees how wide a line is: a terminal, or whoever sets ``COLUMNS``."""
+    return sys.stdout.isatty() or bool(os.environ.get("COLUMNS"))
 
 
 def prepare_table() -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from mco_client.cli import asking, exits, options, output
 from mco_client.cli.histogram import histogram
-from mco_client.connection import Connection
-from mco_client.core import Outcome
-from mco_client.discovery import Query
-from mco_client.discovery.choice import configured
-from mco_client.results import Result
-from mco_client.stats import Stats
 from mco_client.text import one_line, safe
-from mco_rpc.filters import Filter
+
+if TYPE_CHECKING:
+    from mco_client.connection import Connection
+    from mco_client.results import Result
+    from mco_rpc.filters import Filter
 
 # The times of fewer nodes are read one by one.
 _MANY = 10
@@ -33,7 +32,7 @@ Examples:
   mco ping --dt 10 -j              a slow network, and JSON
 
 """
-    + exits.EPILOG
+    + exits.EPILOG_WITH_NOBODY
 )
 @options.filtered
 @options.as_json
@@ -47,6 +46,11 @@ Examples:
 @options.connected("-t", "--timeout")
 def ping(connection: Connection, node_filter: Filter, is_json: bool, is_graph: bool | None) -> int:
     """Show which nodes answer, and how fast."""
+    from mco_client.core import Outcome
+    from mco_client.discovery import Query
+    from mco_client.discovery.choice import configured
+    from mco_client.stats import Stats
+
     settings, began = connection.settings, time.monotonic()
     query = Query(node_filter, timeout_s=settings.discovery_timeout_s, must_answer=True)
     asking_nodes = Outcome(configured(connection).core(query))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,16 +12,18 @@ from mco_client.cli import asking, exits, options, output
 from mco_client.cli.plugin_files import generate, validate, write_stubs
 from mco_client.cli.plugin_fleet import counted, known_of, source_of, sources_on
 from mco_client.cli.plugin_local import local_or_fleet
-from mco_client.connection import Connection
 from mco_client.schema import plugins
 from mco_client.schema import text as schema_text
-from mco_client.schema.learning import Version
 from mco_client.text import one_line
-from mco_rpc.data import SourceSchema
 from mco_rpc.errors import ConfigError
-from mco_rpc.filters import Filter
-from mco_rpc.schema import AgentSchema
 from mco_rpc.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from mco_client.connection import Connection
+    from mco_client.schema.learning import Version
+    from mco_rpc.data import SourceSchema
+    from mco_rpc.filters import Filter
+    from mco_rpc.schema import AgentSchema
 
 _MAX_ROWS = 1000
 _MAX_TEXT = 80
@@ -119,6 +121,8 @@ def _doc_here(*, name: str | None, is_export: bool, is_json: bool) -> int:
         return _list_here(is_json=is_json)
     kind, _, plain = name.rpartition("/")
     if kind in _AGENT_KINDS:
+        from mco_client.schema.learning import Version
+
         schema = plugins.agent_schema(plain)
         _say_agent([Version(schema.digest, schema, ())], is_export=is_export, is_json=is_json)
     elif kind == plugins.DATA:

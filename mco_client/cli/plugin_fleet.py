@@ -4,27 +4,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from mco_client.cli import asking, output
-from mco_client.connection import Connection
-from mco_client.discovery.broadcast import BroadcastDiscovery
-from mco_client.results import Result, Results
-from mco_client.rpc import RpcClient
-from mco_client.schema.cache import of_user
-from mco_client.schema.learning import Known, learn
 from mco_client.text import listed, natural, one_line
 from mco_rpc import names
-from mco_rpc.data import SourceSchema
 from mco_rpc.errors import DiscoveryError, SchemaError
-from mco_rpc.filters import Filter
 from mco_rpc.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from mco_client.connection import Connection
+    from mco_client.results import Result, Results
+    from mco_client.schema.learning import Known
+    from mco_rpc.data import SourceSchema
+    from mco_rpc.filters import Filter
 
 
 def known_of(connection: Connection, agent: str, node_filter: Filter) -> Known:
     """Return what nodes say of an agent, warning if they differ; raise `DiscoveryError` if none says anything."""
+    from mco_client.schema.cache import of_user
+    from mco_client.schema.learning import learn
+
     client = asking.client(connection, names.check("agent", agent), node_filter, timeout_s=None, progress=False)
     asking.discover(client, None)
     output.warn_of_absent(client.absent)
@@ -55,6 +55,9 @@ def source_of(connection: Connection, name: str, node_filter: Filter) -> SourceS
 
 def sources_on(connection: Connection, nodes: Sequence[str]) -> Results:
     """Return what nodes that were found already say of their data sources."""
+    from mco_client.discovery.broadcast import BroadcastDiscovery
+    from mco_client.rpc import RpcClient
+
     client = RpcClient("rpcutil", connection, discovery=BroadcastDiscovery(connection))
     client.discover(nodes=nodes)
     return client.data_sources()
@@ -82,6 +85,10 @@ def entries(result: Result, field: str) -> list[dict[str, Any]]:
 
 
 def _source(node: str, plain: dict[str, Any]) -> SourceSchema:
+    import msgspec
+
+    from mco_rpc.data import SourceSchema
+
     try:
         return msgspec.convert(plain, SourceSchema)
     except (msgspec.ValidationError, RecursionError) as e:

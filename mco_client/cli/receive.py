@@ -21,16 +21,16 @@ Examples:
   mco receive night --count 5                                  until five have answered
 
 """
-    + exits.EPILOG
+    + exits.EPILOG_WITH_NOBODY
 )
 @click.argument("token")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after so many answers.")
 @options.timeout
 @options.connected(is_discovering=False)
 def receive(connection: Connection, token: str, count: int | None, timeout_s: float | None) -> int:
-    """Print answers that are sent to TOKEN, one JSON object a line, until none has come for a while.
+    """Print answers that are sent to TOKEN, one JSON object a line.
 
-    Whoever receives did not ask, and cannot know who should have answered.
+    It ends when none has come for a while. Whoever receives did not ask, and cannot know who should have answered.
     """
     status, left = exits.NOBODY, count or math.inf
     timeout_s = timeout_s or connection.settings.timeout_s

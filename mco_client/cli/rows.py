@@ -31,7 +31,7 @@ class Column:
     """One column: which field of a row, under which heading, and how its value reads.
 
     Attributes:
-        is_last: whether it may be as wide as the terminal leaves it.
+        is_last: whether it is as wide as the terminal leaves it; who reads a pipe gets more.
         then: further fields, that follow in the same cell.
         colours: text -> colour.
     """
@@ -50,6 +50,8 @@ class Column:
         seen = row.get(self.of)
         if self.then:
             seen = " ".join(output.value(row[name]) for name in (self.of, *self.then) if row.get(name) is not None)
+        if isinstance(seen, list) and not any(isinstance(each, list | Mapping) for each in seen):
+            seen = ", ".join(map(output.value, seen))
         try:
             text = self.reads(seen) if self.reads and seen is not None else output.value(seen)
         except (TypeError, ValueError, OverflowError, LookupError, AttributeError):
@@ -149,7 +151,7 @@ def say_rows(
     )
     kept = [[node, *row] for node, row in who[:MAX_ROWS]]
     headings = ["node", *(column.heading or column.of for column in columns)]
-    if columns[-1].is_last:
+    if columns[-1].is_last and output.is_width_known():
         used = sum(max(len(line[at]) for line in [headings, *kept]) + 2 for at in range(len(headings) - 1))
         left = max(output.width() - used, _MIN_LAST)
         for line in kept:

@@ -58,7 +58,7 @@ class Answered:
             output.warn(f"not all nodes that answered have the same agent: {difference}")
         for deviation in odd:
             output.warn(deviation.text)
-        for failure in failures:
+        for failure in (failure for failure in failures if not failure.is_of_nothing):
             output.warn(one_line(f"{failure.function}({failure.output}) could not be made: {failure.reason}"))
         output.warn_of_late(results)
         return cls(results, schema, client.stats, known, shown, tuple(summaries), tuple(odd))

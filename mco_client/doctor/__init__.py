@@ -2,10 +2,5 @@
 """Why does it not work? Looks at everything between a caller and the nodes, and says what to do.
 
 It changes nothing. Each module looks at one thing; `illnesses` knows what all of it means; `examination` puts them in
-order.
+order. `finding` and `illnesses` load nothing but themselves: they describe, and need no network.
 """
-
-from mco_client.doctor.finding import Finding, Grade
-from mco_client.doctor.patient import Patient
-
-__all__ = ["Finding", "Grade", "Patient"]

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from mco_client.doctor.finding import Finding, found, skipped
 from mco_client.doctor.illnesses import NODES
 from mco_client.doctor.patient import Patient
+from mco_client.folding import folded
 from mco_client.results import Results
 from mco_client.rpc import RpcClient
-from mco_client.text import listed, one_line, with_reasons
-from mco_rpc.errors import McoError
+from mco_client.text import one_line, with_reasons
+from mco_rpc.errors import BrokerError
 
 PING, STATS, INVENTORY, AGENTS = "ping", "daemon_stats", "inventory", "agent_inventory"
 ACTIONS = (PING, STATS, INVENTORY, AGENTS)
@@ -22,7 +23,7 @@ def ask(patient: Patient) -> Iterator[Finding]:
     """Ask the nodes that were found how they fare."""
     connection, seen = patient.connection, patient.population
     if connection is None or seen is None or not seen.nodes:
-        yield skipped(NODES, "how they fare: there is nobody to ask")
+        yield skipped(NODES, "how they fare, their clocks and their agents: there is nobody to ask")
         return
 
     def asked(action: str) -> Results:
@@ -36,8 +37,8 @@ def ask(patient: Patient) -> Iterator[Finding]:
         patient.answers[PING] = asked(PING)
         with ThreadPoolExecutor(len(ACTIONS)) as pool:
             patient.answers.update(zip(ACTIONS[1:], pool.map(asked, ACTIONS[1:]), strict=True))
-    except McoError as e:
-        yield found("node-silent", one_line(str(e), 300), node="NODE")
+    except BrokerError as e:
+        yield found("broker-lost", one_line(str(e), 300))
         return
     yield from _silent(patient)
 
@@ -46,13 +47,13 @@ def _silent(patient: Patient) -> Iterator[Finding]:
     missing = {node: action for action, results in patient.answers.items() for node in results.missing}
     if missing:
         nodes = tuple(missing)
-        text = f"found, and silent within {patient.timeout_s:g} s: {listed(nodes)}"
+        text = f"found, and silent within {patient.timeout_s:g} s: {folded(nodes)}"
         yield found("node-silent", text, nodes=nodes, node=nodes[0])
     denied = {node for results in patient.answers.values() for node in results.denied}
     if denied:
         assert patient.settings is not None  # noqa: S101 - there is a connection
         nodes = tuple(sorted(denied))
-        yield found("node-denies", f"rpcutil: {listed(nodes)}", nodes=nodes, caller=patient.settings.caller)
+        yield found("node-denies", f"rpcutil: {folded(nodes)}", nodes=nodes, caller=patient.settings.caller)
     failed = {
         result.sender: f"{result.status_text}: {result.message}"
         for results in patient.answers.values()

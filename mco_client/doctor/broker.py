@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mco_client.doctor.finding import Finding, fine, found, skipped
+from mco_client.doctor.finding import Finding, Grade, fine, found, skipped
 from mco_client.doctor.illnesses import BROKER
 from mco_client.doctor.patient import Patient
 from mco_client.text import one_line
@@ -39,8 +39,10 @@ def brokers(patient: Patient, clock: Callable[[], float] = time.time) -> Iterato
         yield skipped(BROKER, f"connector {settings.connector} needs none")
     else:
         with ThreadPoolExecutor(max(1, len(settings.brokers))) as pool:
-            for findings in pool.map(lambda url: list(_of_one(url, settings, clock)), settings.brokers):
-                yield from findings
+            seen = list(pool.map(lambda url: list(_of_one(url, settings, clock)), settings.brokers))
+        patient.is_shut_out = all(finding.grade is Grade.ILL for findings in seen for finding in findings)
+        for findings in seen:
+            yield from findings
 
 
 def _of_one(url: str, settings: ClientSettings, clock: Callable[[], float]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from mco_client.doctor.illnesses import CLOCKS
 from mco_client.doctor.patient import Patient
 from mco_client.doctor.population import MANY
 from mco_client.results import Results
+from mco_client.text import natural, one_line
 
 # Nodes allow ten times as much unless their configuration says otherwise.
 TOLERATED_S = 1.0
@@ -19,6 +20,11 @@ TOLERATED_S = 1.0
 
 def clocks(patient: Patient) -> Iterator[Finding]:
     """Compare the times that the nodes told with the time at which they were asked."""
+    if not patient.answers:  # and `answers` has said why
+        return
+    if patient.settings is not None and patient.settings.connector == "replay":
+        yield skipped(CLOCKS, "a recording tells the time at which it was made")
+        return
     results = patient.answers.get(PING)
     skews = {} if results is None else _skews(patient.asked_at[PING], results)
     if not skews:
@@ -31,9 +37,11 @@ def clocks(patient: Patient) -> Iterator[Finding]:
         text = f"this machine's clock is {abs(middle):.1f} s {word} those of {len(skews)} nodes, which agree"
         yield found("clock-here", text)
         wrong = {node: skew for node, skew in skews.items() if abs(skew - middle) > TOLERATED_S}
-    for node, skew in sorted(wrong.items()):
-        text = f"{node} is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine"
-        yield found("clock-node", text, nodes=(node,), node=node)
+    if wrong:
+        nodes = tuple(sorted(wrong, key=natural))
+        each = (f"{node} {abs(wrong[node]):.1f} s {'ahead' if wrong[node] > 0 else 'behind'}" for node in nodes)
+        text = one_line(f"not as this machine: {', '.join(each)}", 1000)
+        yield found("clock-node", text, nodes=nodes, node=nodes[0] if len(nodes) == 1 else "each of them")
     if not wrong and abs(middle) <= TOLERATED_S:
         yield fine(CLOCKS, f"{len(skews)} within {TOLERATED_S:g} s of this machine's")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mco_client.doctor.answers import AGENTS, INVENTORY, PING, STATS
@@ -21,10 +21,15 @@ SLOW_S, SLOWER = 0.25, 5.0
 # So often in an hour is no longer an accident of the network.
 RECONNECTS_AN_HOUR = 3
 _MAX_PROBLEM = 400
+# What nodes say of their facts and of their configuration; their other problems are those of plug-ins.
+_OF_FACTS = ("the last good values are kept", "registration: ")
+_OF_CONFIGURATION = "the configuration could not be read again"
 
 
 def speed(patient: Patient) -> Iterator[Finding]:
     """See who takes much longer than the others for next to nothing."""
+    if not patient.answers:
+        return
     results = patient.answers.get(PING)
     took_s = {} if results is None else {result.sender: result.took_s for result in results if result.is_ok}
     if not took_s:
@@ -32,10 +37,12 @@ def speed(patient: Patient) -> Iterator[Finding]:
         return
     middle_s = statistics.median(took_s.values())
     slow = {node: took for node, took in took_s.items() if took > max(SLOW_S, SLOWER * middle_s)}
-    for node, took in sorted(slow.items(), key=lambda item: natural(item[0])):
-        text = f"{node} takes {took * 1000:.0f} ms to answer, half of the nodes at most {middle_s * 1000:.0f} ms"
-        yield found("node-slow", text, nodes=(node,), node=node)
-    if not slow:
+    if slow:
+        most_s = max(slow.values())
+        yield _of_some(
+            "node-slow", slow, f"up to {most_s * 1000:.0f} ms to answer; half of all {middle_s * 1000:.0f} ms"
+        )
+    else:
         yield fine(
             NODES, f"half of them answer within {middle_s * 1000:.1f} ms, all within {max(took_s.values()):.3f} s"
         )
@@ -44,28 +51,31 @@ def speed(patient: Patient) -> Iterator[Finding]:
 def health(patient: Patient) -> Iterator[Finding]:
     """See what their counters say."""
     told = _told(patient, STATS)
+    said: dict[tuple[str, str], list[str]] = {}
     for node, stats in told.items():
-        hanging = _number(stats, "hanging_actions")
-        if hanging:
-            text = f"{node}: {hanging:g} actions run past their deadline"
-            yield found("node-hanging", text, nodes=(node,), node=node)
-        drained = stats.get("drained")
-        if isinstance(drained, Mapping):
-            why = f": {drained['reason']}" if drained.get("reason") else ""
-            text = one_line(f"{node} was drained by {drained.get('by')}{why}", _MAX_PROBLEM)
-            yield found("node-drained", text, nodes=(node,), node=node)
-        rivals = stats.get("rivals")
-        if isinstance(rivals, Mapping) and _number(rivals, "count"):
-            times = _number(rivals, "count")
-            text = one_line(f"another daemon wants to be {node}, {times:g} times: {rivals.get('last')}", _MAX_PROBLEM)
-            yield found("identity-taken", text, nodes=(node,), node=node)
-        connection = stats.get("connection")
-        reconnects = _number(connection, "reconnects") if isinstance(connection, Mapping) else 0.0
-        hours = max(_number(stats, "uptime_s") / 3600, 1.0)
-        if reconnects >= RECONNECTS_AN_HOUR and reconnects / hours >= RECONNECTS_AN_HOUR:
-            text = f"{node} lost its connection to the broker {reconnects:g} times in {hours:.1f} hours"
-            yield found("node-reconnects", text, nodes=(node,), node=node)
+        for ill in _by_counters(stats):
+            said.setdefault(ill, []).append(node)
+    for (code, text), nodes in said.items():
+        yield _of_some(code, nodes, text)
     yield from _versions(told)
+
+
+def _by_counters(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a node has by its counters, as code and text, in words in which others have the same."""
+    if hanging := _number(stats, "hanging_actions"):
+        yield "node-hanging", f"{hanging:g} actions run past their deadline"
+    drained = stats.get("drained")
+    if isinstance(drained, Mapping):
+        why = f": {drained['reason']}" if drained.get("reason") else ""
+        yield "node-drained", f"drained by {drained.get('by')}{why}"
+    rivals = stats.get("rivals")
+    if isinstance(rivals, Mapping) and (times := _number(rivals, "count")):
+        yield "identity-taken", f"another daemon wants to be this node, {times:g} times: {rivals.get('last')}"
+    connection = stats.get("connection")
+    reconnects = _number(connection, "reconnects") if isinstance(connection, Mapping) else 0.0
+    hours = max(_number(stats, "uptime_s") / 3600, 1.0)
+    if reconnects / hours >= RECONNECTS_AN_HOUR:
+        yield "node-reconnects", f"connection to the broker lost {RECONNECTS_AN_HOUR} times an hour, or more often"
 
 
 def _versions(told: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
@@ -83,17 +93,19 @@ def _versions(told: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
 
 def problems(patient: Patient) -> Iterator[Finding]:
     """See what the nodes say is wrong with them, those that say the same together."""
+    if not patient.answers:
+        return
     told = _told(patient, INVENTORY)
     if not told:
         yield skipped(AGENTS_AREA, "no node said what it offers")
         return
     said: dict[str, list[str]] = {}
     for node, inventory in told.items():
-        for problem in inventory.get("problems") or ():
-            said.setdefault(one_line(str(problem), _MAX_PROBLEM), []).append(node)
+        listed = inventory.get("problems")
+        for problem in listed if isinstance(listed, list) else ():
+            said.setdefault(str(problem), []).append(node)
     for problem, nodes in said.items():
-        code = "facts-broken" if _is_of_facts(problem) else "agent-broken"
-        yield found(code, f"{folded(nodes)}: {problem}", nodes=tuple(nodes), node=nodes[0])
+        yield _of_some(_code_of(problem), nodes, problem)
     if not said:
         yield fine(AGENTS_AREA, f"everything loaded on {len(told)}")
 
@@ -103,7 +115,8 @@ def schemas(patient: Patient) -> Iterator[Finding]:
     told = _told(patient, AGENTS)
     versions: dict[str, dict[tuple[str, str], list[str]]] = {}
     for node, data in told.items():
-        for agent in data.get("agents") or ():
+        agents = data.get("agents")
+        for agent in agents if isinstance(agents, list) else ():
             if isinstance(agent, Mapping):
                 name, what = str(agent.get("name")), (str(agent.get("version")), str(agent.get("digest") or ""))
                 versions.setdefault(name, {}).setdefault(what, []).append(node)
@@ -122,6 +135,19 @@ def schemas(patient: Patient) -> Iterator[Finding]:
         yield fine(AGENTS_AREA, f"{len(versions)}, each the same wherever it is offered")
 
 
+def _of_some(code: str, nodes: Iterable[str], text: str) -> Finding:
+    """Return an illness that some nodes have alike."""
+    names = tuple(sorted(nodes, key=natural))
+    text = f"{folded(names)}: {one_line(text, _MAX_PROBLEM)}"
+    return found(code, text, nodes=names, node=names[0] if len(names) == 1 else "NODE")
+
+
+def _code_of(problem: str) -> str:
+    if problem.startswith(_OF_CONFIGURATION):
+        return "node-config-broken"
+    return "facts-broken" if any(words in problem for words in _OF_FACTS) else "agent-broken"
+
+
 def _told(patient: Patient, action: str) -> dict[str, Mapping[str, Any]]:
     results = patient.answers.get(action, ())
     told = {result.sender: result.data for result in results if result.is_ok}
@@ -131,8 +157,3 @@ def _told(patient: Patient, action: str) -> dict[str, Mapping[str, Any]]:
 def _number(data: Mapping[str, Any], name: str) -> float:
     seen = data.get(name)
     return float(seen) if isinstance(seen, int | float) else 0.0
-
-
-def _is_of_facts(problem: str) -> bool:
-    """Say whether a problem is one of facts or classes; the others are of plug-ins, and name the kind they are of."""
-    return not any(word in problem for word in ("agent", "data source", "libdir", "not loaded"))

@@ -155,6 +155,12 @@ ILLNESSES: dict[str, Illness] = {
         "the broker takes no messages: it is short of memory or disk",
         "On {host}: `rabbitmq-diagnostics alarms`; make room, or raise vm_memory_high_watermark or disk_free_limit",
     ),
+    "broker-lost": Illness(
+        BROKER,
+        "connection lost, in the middle of a call",
+        "the broker was stopped or started again, or something on the way ends connections",
+        "Run `mco doctor` again; if it happens again, look for the time in the broker's log",
+    ),
     "broker-slow": Illness(
         BROKER,
         "everything takes long, however few nodes are asked",
@@ -173,6 +179,25 @@ ILLNESSES: dict[str, Illness] = {
         "no node answers, though daemons are connected",
         "the nodes do not have your public key, or have another one under your name",
         "Copy {public} to every node, as /etc/mco/callers/{caller}.pub, and see whom its log rejects",
+    ),
+    "nobody-matches": Illness(
+        NODES,
+        "no node answered for the filter",
+        "the filter asks for what no node that answers is or has",
+        "See which nodes there are with `mco find`, and why one does not match with `mco filter explain`",
+    ),
+    "source-unsure": Illness(
+        NODES,
+        "commands end with an error about a list, an inventory or the registry, or warn that not everybody is known",
+        "whoever should know the nodes (discovery, --dm) cannot say, or not for certain",
+        "Correct what is named; `mco doctor --dm broadcast` and `mco rpc --dm broadcast` do without it",
+    ),
+    "node-unheard": Illness(
+        NODES,
+        "a node is not found, and nobody misses it",
+        "its key is trusted, and it is down, cut off, in another collective, or gone for good",
+        "On it: `systemctl status mco-node`; if it is gone for good, remove its key from {folder}",
+        is_warning=True,
     ),
     "node-untrusted": Illness(
         NODES,
@@ -257,6 +282,12 @@ ILLNESSES: dict[str, Illness] = {
         "an agent or data source did not load there, or its reload failed and the old one goes on",
         "Correct what is named, then `mco controller reload-agents -I {node}`; `mco-node check` there says more",
     ),
+    "node-config-broken": Illness(
+        AGENTS,
+        "a change of a node's configuration has no effect",
+        "the daemon was told to read it again, and could not; it goes on with what it had",
+        "Correct what is named, see `mco-node check` there, and tell it again: `systemctl reload mco-node`",
+    ),
     "facts-broken": Illness(
         AGENTS,
         "filters by facts or classes miss nodes",
@@ -274,7 +305,7 @@ ILLNESSES: dict[str, Illness] = {
         LOCAL,
         "every command asks for schemas again, and completion knows nothing",
         "the cache folder cannot be written",
-        "Make {folder} writable for you, or set XDG_CACHE_HOME",
+        "Make {folder} writable for you, or let XDG_CACHE_HOME or HOME name a folder of your own",
         is_warning=True,
     ),
 }

@@ -29,6 +29,9 @@ def configuration(patient: Patient) -> Iterator[Finding]:
     except McoError as e:
         yield found("config-invalid", str(e), where="it")
         return
+    except OSError as e:
+        yield found("config-invalid", f"{e.filename}: {e.strerror}", where="who may read it")
+        return
     with contextlib.suppress(McoError):  # without a key there is none, and `key` says so
         patient.connection = patient.connect(patient.file, patient.changes)
         settings = patient.connection.settings
@@ -85,6 +88,7 @@ def trusted_nodes(patient: Patient) -> Iterator[Finding]:
     except SecurityError as e:
         yield found("trust-unusable", str(e), folder=folder)
         return
+    patient.trusted = frozenset(names)
     if not owners:
         yield found("trust-empty", f"{folder} holds no key", folder=folder)
         return
@@ -104,8 +108,9 @@ def cache(_: Patient) -> Iterator[Finding]:
     if folder is None:
         yield skipped(LOCAL, "no cache folder: there is no home, or a recording is being made")
         return
-    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
+    # Unlike pathlib's, these take what lies behind a closed door for what is not there.
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)  # noqa: PTH110
+    if os.access(there, os.W_OK | os.X_OK) and os.path.isdir(there):  # noqa: PTH112
         yield fine(LOCAL, f"cache {folder}")
     else:
         yield found("cache-unwritable", f"{there} cannot be written by this user", folder=there)

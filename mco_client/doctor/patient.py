@@ -14,6 +14,9 @@ from mco_client.results import Results
 from mco_rpc.config import ClientSettings
 from mco_rpc.filters import Filter
 
+# A node that needs longer to say how it fares is not well.
+TIMEOUT_S = 3.0
+
 
 @dataclass
 class Patient:
@@ -24,6 +27,8 @@ class Patient:
         file: the configuration that was named, if one was.
         settings: None until the configuration could be read.
         connection: None until it could be made; whether the broker lets us in is another question.
+        trusted: the identities whose keys we have.
+        is_shut_out: whether no broker of the list lets us in.
         population: who is there; None until somebody looked.
         answers: what the nodes said, by the action of rpcutil that they were asked.
         asked_at: when they were, by this machine's clock.
@@ -34,9 +39,11 @@ class Patient:
     file: Path | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     node_filter: Filter = field(default_factory=Filter)
-    timeout_s: float = 3.0
+    timeout_s: float = TIMEOUT_S
     settings: ClientSettings | None = None
     connection: Connection | None = None
+    trusted: frozenset[str] = frozenset()
+    is_shut_out: bool = False
     population: Discovered | None = None
     answers: dict[str, Results] = field(default_factory=dict)
     asked_at: dict[str, float] = field(default_factory=dict)

@@ -62,11 +62,16 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An aggregate that could not be made, and why."""
+    """An aggregate that could not be made, and why.
+
+    Attributes:
+        is_of_nothing: whether every node said that it has no value, which nothing is wrong with.
+    """
 
     function: str
     output: str
     reason: str
+    is_of_nothing: bool = False
 
     def to_dict(self) -> dict[str, str]:
         """Return plain data, as ``-j`` prints it."""
@@ -92,7 +97,8 @@ def aggregates(schema: ActionSchema, results: Iterable[Result]) -> tuple[list[Su
         try:
             summaries.append(aggregate(declared, good, schema.outputs))
         except ValueError as e:
-            failures.append(Failure(declared.function, declared.output, str(e)))
+            is_of_nothing = all(result.data.get(declared.output, "") is None for result in good)
+            failures.append(Failure(declared.function, declared.output, str(e), is_of_nothing))
     return summaries, failures
 
 

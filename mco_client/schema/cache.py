@@ -84,10 +84,7 @@ def default_folder(environment: Mapping[str, str] | None = None) -> Path | None:
     known = os.environ if environment is None else environment
     if known.get("MCO_RECORD"):  # whoever plays it asks for the schemas that would be left out of it
         return None
-    for base in (Path(known.get("XDG_CACHE_HOME", "")), Path(known.get("HOME", "")) / ".cache"):
-        if base.is_absolute():
-            return base / "mco" / "schemas"
-    return None
+    return cached.folder_of("schemas", known)
 
 
 def of_user(connector: str, environment: Mapping[str, str] | None = None) -> SchemaCache:

@@ -30,8 +30,9 @@ def parameters_of(url: str, settings: BrokerSettings) -> pika.URLParameters:
         parameters = pika.URLParameters(without_tls_options(url) if is_tls else url)
         host = urllib.parse.urlsplit(url).hostname
     except Exception as e:  # beside ValueError what it stumbles over: IndexError, SyntaxError in an option, ...
+        why = "it names a user and no password" if isinstance(e, TypeError) else e
         raise ConfigError(
-            f"brokers: {redacted(url)} is not an AMQP URL ({e}); expected amqp://user:password@host:5672/vhost"
+            f"brokers: {redacted(url)} is not an AMQP URL ({why}); expected amqp://user:password@host:5672/vhost"
         ) from e
     if not url.startswith(("amqp://", "amqps://")) or not host:
         raise ConfigError(f"brokers: {redacted(url)}: expected amqp://user:password@host:5672/vhost")

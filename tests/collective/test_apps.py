@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from mco_client.cli.application import Application, Fields
+from mco_client.cli.application import Application, Fields, input_of
 from mco_client.cli.main import PLUGINS, main
 from mco_client.cli.rows import Lines, Table
 from mco_client.connection import Connection
@@ -68,6 +68,10 @@ class Host(Agent):
         return {"disks": [{"mount": path or "/", "used_percent": used, "device": "/dev/x", **size},
                           {"mount": "/tmp", "used_percent": None, "device": "tmpfs"}]}
 
+    @action("Interfaces", outputs={"interfaces": Output("array", "Each")})
+    def interfaces(self):
+        return {"interfaces": [{"interface": "eth0", "is_up": True, "addresses": ["192.0.2.1/24", "::1/128"]}]}
+
     @action("Routes", outputs={"routes": Output("array", "Each")})
     def routes(self):
         same = {"destination": "default", "gateway": "192.168.1.254", "interface": "eth0", "metric": 0}
@@ -76,6 +80,25 @@ class Host(Agent):
     @action("Up", outputs={"uptime_s": Output("float", "Since")})
     def uptime(self):
         return {"uptime_s": NUMBER[self.node.identity] * 40_000.0}
+
+
+class Process(Agent):
+    """Processes."""
+
+    @action("List", inputs={"pattern": Input("string", "Which", optional=True)},
+            outputs={"processes": Output("array", "Each")})
+    def list(self, pattern=""):
+        return {"processes": [{"pid": 1, "command": "java", "args": " ".join(["-Dsome.option=on"] * 12) + " Needle"}]}
+
+
+class Url(Agent):
+    """Fetch."""
+
+    @action("Fetch", inputs={"url": Input("string", "What")}, aggregates=[Aggregate("average", "took_s")],
+            outputs={"status": Output("integer", "Status"), "took_s": Output("float", "Seconds"),
+                     "reason": Output("string", "Why not")})
+    def get(self, url):
+        return {"status": None, "took_s": None, "reason": "Connection refused"}
 
 
 class File(Agent):
@@ -192,7 +215,13 @@ def mco(fleet: MemoryFleet, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 def test_an_application_asks_for_what_its_agent_has(name: str, verb: str) -> None:
     application, told = APPLICATIONS[name], APPLICATIONS[name].verbs[verb]
     action = agent_schema(application.agent).action(told.action or verb)
-    assert {each.removesuffix("...") for each in told.takes} <= action.inputs.keys()
+    assert {input_of(each) for each in told.takes} <= action.inputs.keys()
+    # The help says what may be left out, and is right; what stands before a word that is needed may not be.
+    can_be_left_out = True
+    for each in reversed(told.takes):
+        declared = action.inputs[input_of(each)]
+        can_be_left_out &= declared.optional or declared.default is not None
+        assert each.endswith(("?", "...")) == can_be_left_out
     assert (told.given or {}).keys() <= action.inputs.keys()
     if isinstance(told.say, Fields):
         assert set(told.say.outputs) <= action.outputs.keys()
@@ -234,7 +263,8 @@ def test_the_action_comes_first_or_after_what_it_is_about(mco: Mco, line: str) -
     ("line", "told"),
     [
         ("iptables", "missing argument 'ADDRESS ACTION': expected one of block, unblock"),
-        ("iptables blok 192.0.2.1", "did you mean block?"),
+        ("iptables blok 192.0.2.1", "neither 'blok' nor '192.0.2.1' is an action, did you mean block?"),
+        ("iptables 192.0.2.1", "'192.0.2.1' is no action; expected one of block, unblock"),
         ("iptables block unblock", "'block' and 'unblock' are both actions"),
         ("iptables block 192.0.2.1 192.0.2.2", "'192.0.2.2' is too much"),
         ("iptables block 192.0.2.1 ipaddr=192.0.2.2 -C web", "'192.0.2.1' is too much"),
@@ -321,6 +351,30 @@ def test_the_fullest_disk_comes_first_and_sizes_are_for_people(mco: Mco) -> None
     ran = mco("host disks")
     assert ran.table[0] == ["web10", "/", "3.0T", "1.5K", "10B", "75.0%", "/dev/x"]
     assert [row[0] for row in ran.table[:3]] == ["web10", "web2", "web1"]
+
+
+def test_who_reads_a_pipe_gets_what_a_terminal_has_no_room_for(mco: Mco, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Needle" not in mco("process list").out
+    monkeypatch.delenv("COLUMNS")
+    assert "Needle" in mco("process list").out
+
+
+def test_a_list_of_words_in_a_cell_is_no_json(mco: Mco) -> None:
+    assert mco("host interfaces -I web1").table[0][-1] == "192.0.2.1/24, ::1/128"
+
+
+def test_a_number_that_no_node_has_is_no_reason_to_warn(mco: Mco) -> None:
+    ran = mco("url http://192.0.2.1/")
+    assert (ran.status, ran.err) == (0, "")
+    (failure,) = json.loads(mco("url http://192.0.2.1/ -j").out)["statistics"]["aggregate_failures"]
+    assert failure["reason"] == "no node gave a value of took_s"
+
+
+def test_the_help_says_which_words_may_be_left_out(mco: Mco) -> None:
+    told = mco("process --help").out
+    assert "list [PATTERN]" in told
+    assert "count PATTERN" in told
+    assert "runcommand COMMAND [ARGS]..." in mco("nrpe --help").out
 
 
 def test_who_is_up_for_the_longest_comes_first(mco: Mco) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import yaml
 
 from mco_client.cli.main import main
 from mco_client.connection import Connection
+from mco_client.doctor.clocks import clocks
 from mco_client.doctor.examination import examine
 from mco_client.doctor.finding import Finding, Grade
 from mco_client.doctor.patient import Patient
@@ -26,7 +28,8 @@ from mco_lab.memory import CALLER, MemoryFleet
 from mco_node.daemon import Node
 from mco_node.workers import Job
 from mco_rpc.config import ClientSettings, NodeSettings
-from mco_rpc.errors import SecurityError
+from mco_rpc.errors import ConfigError, SecurityError
+from mco_rpc.filters import Filter
 from mco_rpc.security import keys
 from mco_rpc.security.ed25519 import for_caller, for_node
 
@@ -176,6 +179,29 @@ class TestOfACaller:
         monkeypatch.setenv("XDG_CACHE_HOME", str(home / "file"))
         assert str(home / "file") in self.found(capsys)["cache-unwritable"]["text"]
 
+    def test_a_cache_that_cannot_even_be_looked_at(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", f"{home}/{'x' * 300}")
+        assert "broker-refused" in self.found(capsys)
+
+    def test_a_configuration_that_others_only_may_read(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def refused(_: Path | None) -> ClientSettings:
+            raise PermissionError(errno.EACCES, "Permission denied", str(home / "client.yaml"))
+
+        monkeypatch.setattr("mco_rpc.config.client_settings", refused)
+        assert self.found(capsys)["config-invalid"]["text"] == f"{home / 'client.yaml'}: Permission denied"
+
+    def test_where_no_broker_lets_us_in_it_is_not_tried_again(self, home: Path) -> None:
+        def never(*_: object) -> Connection:
+            raise SecurityError("nobody connects")
+
+        said = [finding.text for finding in examine(Patient(never)) if finding.area == "nodes"]
+        assert said[0] == "a broker must let us in first"
+        assert len(said) == 2
+
 
 class TestOfAPopulation:
     @causes("nobody-there")
@@ -190,6 +216,45 @@ class TestOfAPopulation:
             found = examined(made)
         assert set(found) == {"caller-untrusted"}
         assert f"/etc/mco/callers/{CALLER}.pub" in found["caller-untrusted"][0].advice
+
+    @causes("nobody-matches")
+    def test_a_filter_that_nobody_matches(self, tmp_path: Path) -> None:
+        with fleet(tmp_path, "web1") as made:
+            found = examined(made, node_filter=Filter(classes=("nobody_has_it",)))
+        assert set(found) == {"nobody-matches"}
+        assert "mco filter explain" in found["nobody-matches"][0].advice
+
+    @causes("source-unsure")
+    def test_a_list_that_is_not_there_keeps_no_node_from_being_looked_at(self, tmp_path: Path) -> None:
+        settings = ClientSettings(
+            connector="memory", caller=CALLER, discovery="flatfile", discovery_options=(str(tmp_path / "gone.txt"),)
+        )
+        patient = Patient(lambda *_: made.connection())
+        with MemoryFleet({"web1": {}}, settings) as made:
+            found = list(examine(patient))
+        assert [finding.code for finding in found if finding.code] == ["source-unsure"]
+        assert any(finding.text == "1 answer: web1" for finding in found)
+
+    @causes("node-unheard")
+    def test_a_node_whose_key_is_trusted_and_that_nobody_misses(self, tmp_path: Path) -> None:
+        trusted = frozenset({"web1", "web2", "registry"})
+        with fleet(tmp_path, "web1", "web2") as made:
+            assert not examined(made, trusted=trusted)
+            made.stop("web2")
+            found = examined(made, trusted=trusted)
+            assert not examined(made, trusted=trusted, node_filter=Filter(identities=("web1",)))
+        assert found["node-unheard"][0].nodes == ("web2",)
+        assert found["node-unheard"][0].grade is Grade.WARNING
+
+    @causes("broker-lost")
+    def test_a_broker_that_goes_while_nodes_are_asked(self, tmp_path: Path) -> None:
+        codes = []
+        with fleet(tmp_path, "web1") as made:
+            for finding in examine(Patient(lambda *_: made.connection(), timeout_s=0.5)):
+                codes.append(finding.code)
+                if finding.text == "1 answer: web1":
+                    made.broker.stop()
+        assert [code for code in codes if code] == ["broker-lost"]
 
     @causes("node-untrusted")
     def test_a_node_whose_key_is_another_than_we_trust(self, tmp_path: Path) -> None:
@@ -275,13 +340,15 @@ class TestOfNodes:
 
     @causes("node-reconnects")
     def test_a_node_that_loses_its_connection_again_and_again(self, tmp_path: Path) -> None:
-        with fleet(tmp_path, "web1") as made:
+        with fleet(tmp_path, "web1", "web2") as made:
             for _ in range(3):
                 made.broker.stop()
                 made.broker.start(list(made.connectors.values()))
-                assert made.nodes["web1"].is_connected.wait(WAIT_S)
+                assert all(node.is_connected.wait(WAIT_S) for node in made.nodes.values())
             found = examined(made)
-        assert found["node-reconnects"][0].nodes == ("web1",)
+        # It is the same for both, and said once.
+        assert [finding.nodes for finding in found["node-reconnects"]] == [("web1", "web2")]
+        assert "web1, web2: " in found["node-reconnects"][0].text
 
     @causes("version-difference")
     def test_daemons_of_different_versions(self, tmp_path: Path) -> None:
@@ -308,6 +375,16 @@ class TestOfNodes:
         assert str(tmp_path / "facts.yaml") in found["facts-broken"][0].text
         assert "agent-broken" not in found
 
+    @causes("node-config-broken")
+    def test_a_configuration_that_could_not_be_read_again(self, tmp_path: Path) -> None:
+        with fleet(tmp_path, "web1") as made:
+            control = made.nodes["web1"]._control
+            control._reread = _unreadable
+            control.reload()
+            found = examined(made)
+        assert set(found) == {"node-config-broken"}
+        assert "agents.d/agent.yaml" in found["node-config-broken"][0].text
+
     @causes("schema-difference")
     @pytest.mark.parametrize("version", ["1.1", "1.0"])
     def test_two_kinds_of_one_agent(self, version: str, tmp_path: Path) -> None:
@@ -320,6 +397,13 @@ class TestOfNodes:
 
 
 class TestOfClocks:
+    def test_a_recording_tells_no_time(self) -> None:
+        replayed = ClientSettings(connector="replay", replay="fleet.rec")
+        patient = Patient(lambda *_: pytest.fail("no need"), settings=replayed, answers={"ping": None})  # type: ignore[dict-item]
+        (finding,) = clocks(patient)
+        assert finding.grade is Grade.SKIPPED
+        assert "a recording" in finding.text
+
     def node(self, made: MemoryFleet, identity: str, clock: Any) -> None:
         """Put a node with another clock in the place of one of the fleet."""
         old = made.nodes[identity]
@@ -347,7 +431,8 @@ class TestOfClocks:
             found = examined(made)
         assert set(found) <= {"clock-node", "schema-difference"}
         assert found["clock-node"][0].nodes == ("web3",)
-        assert "ahead of this machine" in found["clock-node"][0].text
+        assert "web3 " in found["clock-node"][0].text
+        assert "s ahead" in found["clock-node"][0].text
 
     @causes("clock-here")
     @pytest.mark.parametrize("behind_s", [5.0, -1.5], ids=["refused by all", "a little ahead"])
@@ -370,6 +455,10 @@ def test_a_connection_that_cannot_be_made_is_said_and_no_traceback(capsys: pytes
 
     assert main(["doctor"], fails) in (1, 2)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def _unreadable() -> NodeSettings:
+    raise ConfigError("/etc/mco/agents.d/agent.yaml: line 1: unknown key")
 
 
 def _holding(begun: threading.Event, gate: threading.Event) -> Job:

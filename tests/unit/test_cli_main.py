@@ -83,10 +83,14 @@ def test_loads_nothing_that_it_does_not_use(words: list[str]) -> None:
 
 # Command line -> what it may load of all that is heavy. The others of a line's packages are loaded when they are used.
 MAY_LOAD = {
-    "--help": {"logging", "msgspec", "yaml", "nacl"},  # those of the lab
+    "--help": {"logging", "msgspec"},  # those of the registry
     "rpc --help": set(),
-    "ping --help": {"msgspec"},
+    "ping --help": set(),
+    "find --help": set(),
+    "doctor --help": set(),
     "service --help": set(),
+    "controller --help": set(),
+    "lab --help": set(),
 }
 
 
@@ -96,6 +100,17 @@ def test_help_loads_nothing_that_only_a_call_needs(line: str) -> None:
     _, loaded = json.loads(done.stdout.splitlines()[-1])
     assert HEAVY & set(loaded) <= MAY_LOAD[line]
     assert not {"mco_node", "mco_agents"} & {name.partition(".")[0] for name in loaded}
+
+
+@pytest.mark.parametrize("line", ["mco ", "mco rpc rpcutil get_fact ", "mco find -I web", "mco service st", "mco lab "])
+def test_completion_loads_nothing_that_it_does_not_read(line: str, tmp_path: Path) -> None:
+    asked = {"_MCO_COMPLETE": "bash", "_MCO_LINE": line, "MCO_COMPLETE_LIVE": "no", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    _, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert HEAVY & set(loaded) <= {"msgspec"}
+    assert not {"tempfile", "socket", "mco_client.connection", "mco_lab.lab"} & set(loaded)
 
 
 def test_what_the_help_says_of_a_command_is_what_the_command_says() -> None:

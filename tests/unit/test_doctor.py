@@ -39,6 +39,16 @@ def test_advice_is_a_sentence_whatever_is_known_of_the_case(code: str) -> None:
     assert all(name.isidentifier() for name in names)
 
 
+@pytest.mark.parametrize("options", [["-t", "0"], ["-t", "nan"], ["--dm", "broadcast", "--do", "nodes.txt"]])
+def test_options_that_cannot_be_meant_are_refused_before_anything_is_looked_at(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", *options]) == 1
+    said = capsys.readouterr()
+    assert not said.out
+    assert options[-1] in said.err or "takes none" in said.err
+
+
 def test_an_illness_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--explain", "clock-node"]) == 0
     assert "timedatectl" in capsys.readouterr().out
