@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mco_rpc.command import Completed
 from mco_rpc.errors import ActionAborted
+from mco_rpc.on_path import on_path
 
 from .run import Run
 
@@ -71,9 +72,7 @@ class PackageState:
 
 def first_manager() -> str:
     """Return which manager is installed here, nothing if none is."""
-    import shutil
-
-    return next((manager for manager, command in MANAGERS.items() if shutil.which(command)), "")
+    return next((manager for manager, command in MANAGERS.items() if on_path(command)), "")
 
 
 def is_name(name: str) -> bool:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mco_rpc.current import Cancellation
 from mco_rpc.errors import ActionAborted, TimedOut
+from mco_rpc.on_path import on_path
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,9 +49,7 @@ def command_exists(*commands: str) -> Callable[[Mapping[str, object]], str | Non
     """Return an ``activate_when`` that asks for any one of ``commands`` on the node."""
 
     def why_not(_settings: Mapping[str, object]) -> str | None:
-        import shutil
-
-        if any(shutil.which(command) for command in commands):
+        if any(on_path(command) for command in commands):
             return None
         return f"none of {', '.join(commands)} is installed" if len(commands) > 1 else f"{commands[0]} is not installed"
 

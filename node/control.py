@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 # What a reload can change; for the rest the daemon has to be restarted.
 CHANGEABLE = frozenset({"agents", "data", "libdir", "log_level", "drain_timeout_s", "identity_grace_s"})
 
+
+_LOOK_EVERY_S = 0.1
 
 # Starts a new process of the daemon and hands over to it, until then on `time.monotonic`'s clock; returns who took
 # over, or raises `ActionAborted`.
@@ -63,6 +66,8 @@ class Control:
         self._clock, self._adopt, self._said, self._over = clock, adopt, said, over
         self._reread, self._succeed = reread, succeed
         self._succeeding = threading.Lock()
+        self._is_settled = threading.Event()
+        self._is_settled.set()
         self.problem: str | None = None
 
     def reload_agent(self, name: str) -> dict[str, Any]:
@@ -176,11 +181,20 @@ class Control:
             raise ActionAborted("this node is no process of its own, and cannot be replaced by another one")
         if not self._succeeding.acquire(blocking=False):
             raise ActionAborted("a restart is under way already")
+        self._is_settled.clear()
         try:
             _log.warning("%s wants the daemon to be restarted", by)
-            return self._succeed(until)
-        finally:
+            return self._succeed(until)  # if it does, this process never does it again: it is the old one
+        except BaseException:
             self._succeeding.release()
+            raise
+        finally:
+            self._is_settled.set()
+
+    def await_restart(self, until: float, is_hurried: Callable[[], bool]) -> None:
+        """Wait for the outcome of a restart that is under way, until then on `time.monotonic`'s clock."""
+        while not self._is_settled.wait(_LOOK_EVERY_S) and time.monotonic() < until and not is_hurried():
+            pass
 
 
 def _with_changed(told: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mco_rpc import names
 from mco_rpc.config import NodeSettings
@@ -26,10 +26,12 @@ from .draining import Draining
 from .facts import Facts, watch_classes, watch_facts
 from .gate import Gate
 from .handover import Handover
+from .listening import EventListener
 from .loader import load
 from .offer import Offer
 from .registration import Registration
 from .reloading import Load, Reloading
+from .rivals import Rivals
 from .running import Running
 from .tally import Tally
 from .view import View
@@ -41,20 +43,6 @@ if TYPE_CHECKING:
     from .metrics import Exporter
 
 _log = logging.getLogger(__name__)
-
-
-class EventListener(Protocol):
-    """Who is told what other nodes say; its methods are called on the connector's thread and must not block."""
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """The topics that are listened to."""
-
-    def on_event(self, packet: Packet) -> None:
-        """Take an event, of whom nobody has looked at the signature yet."""
-
-    def on_listening(self, *, is_listening: bool) -> None:
-        """Learn that events come in from now on, or do not."""
 
 
 class Node(View):
@@ -111,6 +99,7 @@ class Node(View):
             max_body_bytes=settings.max_body_bytes,
             clock=clock,
         )
+        self._rivals = Rivals(settings.identity, settings.collectives, security, clock, monotonic)
         guard = ReplayGuard(clock, settings.max_clock_skew_s, settings.max_ttl_s, monotonic=monotonic)
         self._dispatcher = Dispatcher(
             offer=lambda: self._reloading.offer,
@@ -180,12 +169,16 @@ class Node(View):
     def _endpoint(self) -> Endpoint:
         topics = self._events.topics if self._events else ()
         made = node_endpoint(self.identity, self.collectives, self._reloading.offer.bound, topics)
-        return self.handover.endpoint(made)
+        return self.handover.endpoint(self._rivals.endpoint(made))
 
-    def take_over(self, given: Mapping[str, Any]) -> None:
-        """Go on where the old process of this node ended; `is_connected` is set when its queue is ours."""
-        self.handover.take(given)
-        self.handover.move(self._endpoint(), self.on_connected)
+    def take_over(self, given: Mapping[str, Any], taken: Callable[[], None]) -> None:
+        """Go on where the old process of this node ended; `is_connected` is set when its queue is ours.
+
+        Args:
+            taken: is called when there is no way back.
+        """
+        self.handover.take(given, taken)
+        self.handover.move(self._endpoint(), self._is_there)
 
     def take_back(self, until: float) -> None:
         """Work on, as there is no new process; wait for our queue until then on `time.monotonic`'s clock."""
@@ -239,8 +232,10 @@ class Node(View):
     # The listener's part, on the connector's thread.
 
     def on_packet(self, packet: Packet) -> None:
-        """Take a message up the ladder; an event to whoever wants them."""
-        if self._events is not None and packet.exchange in self._event_exchanges:
+        """Take a message up the ladder, an event to whoever wants them."""
+        if self._rivals.is_claim(packet):
+            self._rivals.hear(packet)
+        elif self._events is not None and packet.exchange in self._event_exchanges:
             self._events.on_event(packet)
         else:
             self._take(packet)
@@ -253,6 +248,10 @@ class Node(View):
         if self.handover.is_held:
             self.handover.is_bound.set()
             return
+        self.handover.connected()
+        self._is_there()
+
+    def _is_there(self) -> None:
         self._refused_since = None
         self._connected_since = self._clock()
         self._connections += 1

@@ -44,7 +44,8 @@ class Gate:
         with self._lock:
             self._seen, self._forget_at = set(seen), None
             held, self._held = self._held or [], None
-            for packet in held:
+        for packet in held:
+            with self._lock:  # for one message at a time: who reads from the broker must not wait for thousands
                 self._pass(packet)
 
     def remember(self) -> None:

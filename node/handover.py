@@ -48,7 +48,7 @@ class Handover:
         self, connector: MovableConnector, guard: ReplayGuard, gate: Gate, exporter: Exporter | None = None
     ) -> None:
         self._connector, self._guard, self._gate, self._exporter = connector, guard, gate, exporter
-        self.is_held = self.is_given = False
+        self.is_held = self.is_given = self._is_prepared = False
         self.is_bound = threading.Event()
 
     def begin(self, *, is_successor: bool) -> None:
@@ -66,10 +66,14 @@ class Handover:
 
     def endpoint(self, ordinary: Endpoint) -> Endpoint:
         """Return where this process listens now."""
-        return dataclasses.replace(ordinary, queue=names.handover_queue(ordinary.queue)) if self.is_held else ordinary
+        if not self.is_held:
+            return ordinary
+        # Who has that queue is no stranger, but a process of this node that was started before.
+        return dataclasses.replace(ordinary, queue=names.handover_queue(ordinary.queue), claim=None)
 
     def prepare(self) -> None:
         """Remember what comes, before there is a new process."""
+        self._is_prepared = True
         self._gate.remember()
 
     def give(self, until: float) -> dict[str, Any]:
@@ -89,6 +93,7 @@ class Handover:
 
     def take_back(self, done: Callable[[], None]) -> None:
         """Go on as before: there is no new process; ``done`` is called when the node's queue is ours."""
+        self._is_prepared = False
         self._gate.forget(_LATE_COPIES_S)
         if not self.is_given:
             done()
@@ -97,10 +102,11 @@ class Handover:
         self._connector.reclaim(done)
         self._export()
 
-    def take(self, told: Mapping[str, Any]) -> None:
-        """Go on where the old process ended, with what was held first."""
+    def take(self, told: Mapping[str, Any], taken: Callable[[], None]) -> None:
+        """Go on where the old process ended, with what was held first; ``taken`` is called before that."""
         self._guard.adopt(told["guard"])
         self.is_held = False
+        taken()
         self._gate.open(told["seen"])
         self._export()
 
@@ -108,10 +114,16 @@ class Handover:
         """Take the node's queue; ``done`` is called on the connector's thread when it is ours."""
 
         def moved() -> None:
-            self._gate.forget(_LATE_COPIES_S)
+            # Of what came by the old queue the other copy may be far behind in the new one.
+            self._connector.when_empty(lambda: self._gate.forget(_LATE_COPIES_S))
             done()
 
         self._connector.move(endpoint, moved)
+
+    def connected(self) -> None:
+        """Expect no second copy of anything: the queues of an earlier connection are gone, and all in them."""
+        if not self._is_prepared:
+            self._gate.forget()
 
     def _export(self) -> None:
         if self._exporter is not None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -68,6 +70,9 @@ def make_node(
 
 
 def _run(options: argparse.Namespace, settings: NodeSettings) -> int:
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN):
+        signal.signal(number, signal.SIG_IGN)  # until the daemon heeds them: what it would read again it reads now
+
     from .running_daemon import Daemon
 
     def read() -> NodeSettings:
@@ -108,7 +113,9 @@ def _install_unit(options: argparse.Namespace, _: NodeSettings) -> int:
 def _check(_: argparse.Namespace, settings: NodeSettings) -> int:
     node = make_node(msgspec.structs.replace(settings, audit_file=""))  # a check writes nothing
     problems = node.problems()
-    print(f"identity {node.identity}, agents {', '.join(sorted(node.agents())) or 'none'}")
+    print(f"identity {node.identity}")
+    print(f"agents {', '.join(sorted(node.agents())) or 'none'}")
+    print(f"data sources {', '.join(sorted(node.data_sources())) or 'none'}")
     for name, why in sorted(node.stats()["inactive_agents"].items()):
         print(f"not offered: {name}: {why}")
     for problem in problems:
@@ -116,11 +123,29 @@ def _check(_: argparse.Namespace, settings: NodeSettings) -> int:
     return EXIT_CONFIG if problems else EXIT_OK
 
 
+class _Help(argparse.HelpFormatter):
+    """Looks for the width itself: the library that argparse would ask brings every kind of compression along."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size().columns
+        except (ValueError, OSError):
+            width = 80
+        super().__init__(prog, width=width - 2)
+
+
+class _Parser(argparse.ArgumentParser):
+    """What the subcommands are parsed with, too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Help, **options)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mco-node", description="Answer what is asked of this machine.")
+    parser = _Parser(prog="mco-node", description="Answer what is asked of this machine.")
     parser.add_argument("--version", action="version", version=f"mco-node {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--config", type=Path, metavar="FILE", help="configuration (default: $MCO_CONFIG, then /etc/mco/node.yaml)"
     )

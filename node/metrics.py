@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mco_host.replacing import replace
 from mco_rpc.config import NodeSettings
 from mco_rpc.errors import ConfigError
 
+from .metrics_port import MetricsServer
+
 try:
-    from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+    from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 except ModuleNotFoundError as e:
     raise ConfigError("metrics_textfile, metrics_port: install mco-behave[metrics], they need prometheus-client") from e
@@ -25,6 +29,8 @@ except ModuleNotFoundError as e:
 _log = logging.getLogger(__name__)
 # For a disk that hangs.
 _WRITE_TIMEOUT_S = 1.0
+# node_exporter is another user, and what is in the file is no secret.
+_MODE = 0o644
 
 
 class NodeMetrics:
@@ -51,6 +57,7 @@ class NodeMetrics:
         yield _gauge("last_reload_problems", "What did not load", len(last["problems"]) if last else 0)
         yield _gauge("threads", "Threads of the process", stats["threads"])
         yield _counter("reconnects", "How often the connection was made again", connection["reconnects"])
+        yield _counter("rivals", "Claims of other daemons to its identity", stats["rivals"]["count"])
         yield _counter("received", "Messages received", received)
         yield _counter("audit_failures", "Audit records that could not be kept", stats["audit_failures"])
         yield _counters("messages", "Messages by the rung of the ladder where they ended", "rung", stats["rungs"])
@@ -101,7 +108,7 @@ class Exporter:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(NodeMetrics(stats))
         self._is_over = threading.Event()
-        self._server: tuple[Any, threading.Thread] | None = None
+        self._server: MetricsServer | None = None
         self._thread: threading.Thread | None = None
         self._is_failing = False
 
@@ -115,9 +122,10 @@ class Exporter:
         port, address = self._settings.metrics_port, self._settings.metrics_address
         if port:
             try:
-                self._server = start_http_server(port, address, self._registry)
+                self._server = MetricsServer(address, port, make_wsgi_app(self._registry))
             except OSError as e:
                 raise ConfigError(f"metrics_port: {address}:{port} cannot be listened on: {e.strerror or e}") from e
+            self._server.start()
         if self._settings.metrics_textfile:
             self._thread = threading.Thread(target=self._write_on, name="metrics", daemon=True)
             self._thread.start()
@@ -126,10 +134,7 @@ class Exporter:
         """End; a file that stays would say for ever what was true once."""
         self._is_over.set()
         if self._server is not None:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join()
+            self._server.stop()
             self._server = None
         if self._thread is not None:
             self._thread.join(_WRITE_TIMEOUT_S)
@@ -140,13 +145,21 @@ class Exporter:
     def write(self) -> None:
         """Replace the file as a whole; what keeps it from being written is logged once."""
         try:
-            write_to_textfile(self._settings.metrics_textfile, self._registry)
+            self._replace_file(generate_latest(self._registry))
         except Exception as e:
             if not self._is_failing:
                 _log.error("metrics_textfile: %s cannot be written: %s", self._settings.metrics_textfile, e)
             self._is_failing = True
         else:
             self._is_failing = False
+
+    def _replace_file(self, content: bytes) -> None:
+        file = Path(self._settings.metrics_textfile)
+        folder_fd = os.open(file.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            replace(folder_fd, file.name, content, mode=_MODE, is_lasting=False)
+        finally:
+            os.close(folder_fd)
 
     def _write_on(self) -> None:
         while True:

@@ -196,18 +196,28 @@ class Registration:
 
     def _packet(self, topic: str, collective: str, sent_at: float, data: dict[str, Any]) -> Packet:
         event = Event(topic=topic, collective=collective, sender=self._node.identity, sent_at=sent_at, data=data)
-        body = encode(event)
-        if len(body) > self._settings.max_body_bytes:
-            raise MessageError(f"{len(body)} bytes; at most {self._settings.max_body_bytes} can be sent")
-        return Packet(
-            exchange=names.exchange(collective, names.EVENT),
-            key=names.event_key(topic, self._node.identity),
-            body=body,
-            type="event",
-            message_id=new_id(),
-            signer=self._security.signer,
-            signature=self._security.sign(body),
-        )
+        packet = event_packet(event, self._security)
+        if len(packet.body) > self._settings.max_body_bytes:
+            raise MessageError(f"{len(packet.body)} bytes; at most {self._settings.max_body_bytes} can be sent")
+        return packet
+
+
+def event_packet(event: Event, security: Security) -> Packet:
+    """Return an event as it is sent.
+
+    Raises:
+        MessageError: its data holds something that JSON cannot say.
+    """
+    body = encode(event)
+    return Packet(
+        exchange=names.exchange(event.collective, names.EVENT),
+        key=names.event_key(event.topic, event.sender),
+        body=body,
+        type="event",
+        message_id=new_id(),
+        signer=security.signer,
+        signature=security.sign(body),
+    )
 
 
 # What is left out, the largest first, until a registration can be sent.

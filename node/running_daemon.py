@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -25,6 +24,7 @@ from mco_rpc.errors import ConfigError, McoError, RequestError
 
 from .exits import EXIT_IDENTITY_TAKEN, EXIT_OK, EXIT_STILL_RUNNING
 from .log import configure
+from .notes import Notes
 from .succession import Predecessor, Succession  # now: after an upgrade it would be the new version's
 from .watchdog import Watchdog
 
@@ -63,15 +63,15 @@ class Daemon:
         self._predecessor = predecessor
         self._ready_fd = ready_fd
         self._is_ready = False
-        # A signal's number, or None: something about the node is different. Putting is safe in a signal handler.
-        self._noted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self.node = make(settings, changed=lambda: self._noted.put(None), reread=read, succeed=self._succeed)
+        self._noted = Notes()  # a signal's number, or None: something about the node is different
+        self.node = make(settings, changed=self._noted.put, reread=read, succeed=self._succeed)
         self._watchdog = Watchdog(self.node)
+        self._doing = threading.Lock()
+        self._is_wanted_again: dict[str, bool] = {}
 
     def run(self) -> int:
         """Run until a signal, a caller or a lost identity ends it; return the exit status."""
-        for number in (*_END, *_OTHERS):
-            signal.signal(number, self._note)
+        self._noted.heed((*_END, *_OTHERS))
         _log.info("mco-node %s, identity %s, pid %d", __version__, self.node.identity, os.getpid())
         self.node.start(is_successor=self._predecessor is not None)
         if self._predecessor is not None:
@@ -101,10 +101,7 @@ class Daemon:
     def _succeeded(self, pid: int) -> None:
         self._watchdog.handed_over(pid)
         self.node.is_over.set()
-        self._noted.put(None)
-
-    def _note(self, number: int, _: object) -> None:
-        self._noted.put(number)
+        self._noted.put()
 
     def _heed(self, noted: int | None) -> None:
         control = self.node.control
@@ -121,39 +118,57 @@ class Daemon:
         elif noted == signal.SIGUSR1:
             self._do("reload agents", control.reload_agents)
         elif noted == signal.SIGUSR2:
-            self._do("next log level", control.next_log_level)
+            control.next_log_level()
         elif noted == signal.SIGRTMIN:
             self._do("restart", lambda: control.restart("signal RTMIN", time.monotonic() + HANDOVER_S))
 
     def _do(self, what: str, do: Callable[[], object]) -> None:
-        """Do it beside everything else: an agent that hangs while it loads must not keep the daemon from ending."""
+        """Do it beside everything else: an agent that hangs while it loads must not keep the daemon from ending.
 
-        def run() -> None:
+        However often it is wanted while it is done, it is done once more.
+        """
+        with self._doing:
+            is_being_done = what in self._is_wanted_again
+            self._is_wanted_again[what] = is_being_done
+        if not is_being_done:
+            threading.Thread(target=self._do_until_done, args=(what, do), name=what, daemon=True).start()
+
+    def _do_until_done(self, what: str, do: Callable[[], object]) -> None:
+        is_wanted = True
+        while is_wanted:
+            with self._doing:
+                self._is_wanted_again[what] = False
             try:
                 do()
             except (RequestError, ConfigError) as e:
                 _log.error("%s: %s", what, e)
             except Exception:
                 _log.exception("%s failed", what)
-
-        threading.Thread(target=run, name=what, daemon=True).start()
+            with self._doing:
+                is_wanted = self._is_wanted_again[what] and not self.node.is_over.is_set()
+                if not is_wanted:
+                    del self._is_wanted_again[what]
 
     def _stop(self) -> bool:
         """Stop the node; a further signal makes it wait for nothing more."""
         _log.info("stopping")
         done: list[bool] = []
+        hurried = threading.Event()
 
         def stop() -> None:
             try:
+                # Who takes over now has to be told to end, too.
+                self.node.control.await_restart(time.monotonic() + self.node.drain_timeout_s, hurried.is_set)
                 done.append(self.node.stop())
             finally:
-                self._noted.put(None)
+                self._noted.put()
 
         thread = threading.Thread(target=stop, name="stop")
         thread.start()
         while thread.is_alive() and not done:
             if self._noted.get() in _END:
                 _log.warning("told twice to end: not waiting for what still runs")
+                hurried.set()
                 self.node.hurry()
         thread.join()
         return done == [True]

@@ -91,12 +91,15 @@ class Succession:
         Raises:
             ActionAborted: it did not, until then on `time.monotonic`'s clock; this one works on.
         """
+        if not self._node.is_connected.wait(max(0.0, until - time.monotonic())):
+            raise ActionAborted("the daemon was not restarted: it has no queue, the broker is away or overloaded")
         ours, theirs = socket.socketpair()
         peer, process = Peer(ours), None
         self._node.handover.prepare()
         try:
             process = self._start(theirs)
             peer.hear("bound", until)
+            self._go_on()
             peer.tell(state="given", **self._node.handover.give(until))
             taken = peer.hear("taken", until)
         except Exception as e:  # whatever it is, this process has to work on
@@ -108,12 +111,19 @@ class Succession:
             peer.close()
             theirs.close()
         _log.warning("process %d of version %s took over", taken["pid"], taken["version"])
+        if self._node.is_over.is_set():
+            _log.warning("it is told to end, as this one was meanwhile")
+            process.terminate()
         self._on_success(taken["pid"])
         return {
             "changed": True,
             "before": {"pid": os.getpid(), "version": __version__},
             "after": {"pid": taken["pid"], "version": taken["version"]},
         }
+
+    def _go_on(self) -> None:
+        if self._node.is_over.is_set():
+            raise ActionAborted("the daemon was told to end")
 
     def _start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "mco_node", *self._arguments, "--handover-fd", str(theirs.fileno())]
@@ -151,9 +161,10 @@ class Predecessor:
             raise node.fatal or ActionAborted("the broker did not answer in time")
         self._peer.tell(state="bound")
         given = self._peer.hear("given", until)
-        node.take_over(given)
-        if not node.is_connected.wait(max(0.0, until - time.monotonic())):
-            _log.error("the node's queue was not there in time; going on to try")
+        # Said before what was held runs, and before the node's queue is ours: from now on it is the old one that ends.
+        node.take_over(given, self._tell_taken)
+
+    def _tell_taken(self) -> None:
         self._peer.tell(state="taken", pid=os.getpid(), version=__version__)
         self._peer.close()
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .facts import Facts, Watched
     from .registration import Registration
     from .reloading import Reloading
+    from .rivals import Rivals
     from .tally import Tally
     from .workers import Workers
 
@@ -55,6 +56,7 @@ class View:
     _tally: Tally
     _draining: Draining
     _reloading: Reloading
+    _rivals: Rivals
     _dispatcher: Dispatcher
     _registration: Registration
     _control: Control
@@ -141,6 +143,7 @@ class View:
                 "reconnects": max(self._connections - 1, 0),
             },
             "process": vitals(),
+            "rivals": self._rivals.told(),
             "drained": self._draining.told(),
             "last_reload": self._reloading.last,
             "log_level": level(),

@@ -95,7 +95,9 @@ class Watchdog:
             if (status := self._status()) != said:
                 send(f"STATUS={status}")
                 said = status
-            if self._beat_s is not None and self._is_alive(self._beat_s):
+            if self._beat_s is not None:
+                if not self._is_alive(self._beat_s):
+                    continue  # once it moves again that is said at once: another wait may be one too many
                 send("WATCHDOG=1")
             left_s = None if ready_by is None else max(0.0, ready_by - time.monotonic())
             waits = [wait_s for wait_s in (left_s, self._beat_s) if wait_s is not None]

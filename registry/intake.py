@@ -28,7 +28,7 @@ _STATES = ("start", "stop")
 
 
 class Intake:
-    """Gets the events; the node's `mco_node.daemon.EventListener`.
+    """Gets the events; the node's `mco_node.listening.EventListener`.
 
     Args:
         own: the registry's own identity.

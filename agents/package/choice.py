@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mco_rpc.agent import Agent
 from mco_rpc.errors import ConfigError
+from mco_rpc.on_path import on_path
 from mco_rpc.suggestion import did_you_mean
 
 from .planning import Manager
@@ -68,7 +69,7 @@ def why_not(settings: Mapping[str, object]) -> str | None:
     command = COMMANDS.get(str(manager))
     if manager and command is None:
         return None
-    if _first() if command is None else _is_here(command):
+    if _first() if command is None else on_path(command):
         return None
     return f"{command} is not installed" if command else f"none of {', '.join(COMMANDS.values())} is installed"
 
@@ -85,10 +86,4 @@ def choose(settings: Settings, agent: Agent) -> Manager:
 
 
 def _first() -> str:
-    return next((manager for manager, command in COMMANDS.items() if _is_here(command)), "")
-
-
-def _is_here(command: str) -> bool:
-    import shutil  # not every node needs it, and it is not light
-
-    return shutil.which(command) is not None
+    return next((manager for manager, command in COMMANDS.items() if on_path(command)), "")

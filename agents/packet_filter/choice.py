@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mco_rpc.errors import ConfigError
+from mco_rpc.on_path import on_path
 from mco_rpc.suggestion import did_you_mean
 
 from . import PacketFilter, PacketFilterError, Run
@@ -24,12 +25,6 @@ _PACKAGES = {"nft": "nftables"}  # the others come in the package iptables
 _BUILT_IN = ("INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING", "ACCEPT", "DROP", "QUEUE", "RETURN")
 
 Which = Callable[[str], str | None]
-
-
-def _on_path(command: str) -> str | None:
-    import shutil  # not every node needs it, and it is not light
-
-    return shutil.which(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ class Settings:
 SETTING_NAMES = ("backend", "chain", "table")
 
 
-def why_not(settings: Mapping[str, object], which: Which = _on_path) -> str | None:
+def why_not(settings: Mapping[str, object], which: Which = on_path) -> str | None:
     """Return what the host lacks for these settings, None if it has all; wrong settings are not judged here."""
     backend = str(settings.get("backend", AUTO))
     commands = _COMMANDS.get(backend, (backend,))
@@ -85,7 +80,7 @@ def why_not(settings: Mapping[str, object], which: Which = _on_path) -> str | No
     )
 
 
-def choose(settings: Settings, run: Run, which: Which = _on_path) -> PacketFilter:
+def choose(settings: Settings, run: Run, which: Which = on_path) -> PacketFilter:
     """Return the packet filter that the settings name, or the one the host uses.
 
     Raises:

@@ -40,11 +40,18 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The one queue of a party, and what is routed into it."""
+    """The one queue of a party, and what is routed into it.
+
+    Attributes:
+        welcome: bindings that a party can do without, where the broker does not let it have them.
+        claim: makes what is published, where another connection has the queue, before we leave.
+    """
 
     queue: str
     collectives: tuple[str, ...]
     bindings: tuple[tuple[str, str], ...]
+    welcome: tuple[tuple[str, str], ...] = ()
+    claim: Callable[[], Sequence[Packet]] | None = None
 
 
 class Listener(Protocol):

@@ -14,7 +14,11 @@ from mco_rpc.connector.lean import without
 from mco_rpc.connector.tls import TlsOptions, context_of, without_tls_options
 from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, ConfigError
 
-with without("pika.adapters.asyncio_connection", "AsyncioConnection"):
+_UNUSED = {
+    "pika.adapters.asyncio_connection": "AsyncioConnection",
+    "pika.adapters.blocking_connection": "BlockingConnection",
+}
+with without(_UNUSED):
     import pika
     import pika.exceptions
 

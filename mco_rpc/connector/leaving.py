@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Give up a queue without losing what is in it: nothing more is routed there, the rest is delivered, then it goes."""
+"""Give up a queue without losing what is in it: nothing more is routed there, the rest is delivered, then it goes.
+
+When the broker says for the second time that a queue is empty, everything that was in it has been delivered: of what it
+has on the way while it is asked, the answer may come first.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,45 @@ from mco_rpc.connector import Endpoint
 _LOOK_AGAIN_S = 0.01
 
 
+class Emptying:
+    """Looks at a queue of ours until all that was in it has been delivered.
+
+    Args:
+        channel: pika's.
+        loop: pika's.
+        done: is called at the end; never, if the channel is closed meanwhile.
+    """
+
+    def __init__(self, channel: Any, loop: Any, queue: str, done: Callable[[], None]) -> None:
+        self._channel, self._loop, self._queue, self._done = channel, loop, queue, done
+        self._times_empty = 0
+        self._is_stopped = False
+
+    def look(self) -> None:
+        """Begin, or go on."""
+        if self._channel.is_open and not self._is_stopped:
+            self._channel.queue_declare(self._queue, passive=True, callback=self._on_counted)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._is_stopped = True
+
+    def _on_counted(self, frame: Any) -> None:
+        if self._is_stopped:
+            return
+        self._times_empty = 0 if frame.method.message_count else self._times_empty + 1
+        if not self._times_empty:
+            self._loop.call_later(_LOOK_AGAIN_S, self.look)
+        elif self._times_empty < 2:
+            self.look()
+        else:
+            self._done()
+
+
 class Leaving:
     """Leaves the queue of an endpoint, on the thread of pika's loop.
 
-    When the broker says for the second time that the queue is empty, everything in it has been delivered: of what it
-    has on the way while it is asked, the answer may come first. After the cancellation pika drops what comes.
+    After the cancellation pika drops what comes.
 
     Args:
         channel: pika's.
@@ -26,12 +64,11 @@ class Leaving:
     def __init__(
         self, channel: Any, loop: Any, endpoint: Endpoint, consumer_tag: str, done: Callable[[], None]
     ) -> None:
-        self._channel, self._loop, self._endpoint = channel, loop, endpoint
+        self._channel, self._endpoint = channel, endpoint
         self._consumer_tag, self._done = consumer_tag, done
         self._bindings = dict.fromkeys(endpoint.bindings)
         self._left = len(self._bindings)
-        self._empty = 0
-        self._is_stopped = False
+        self._emptying = Emptying(channel, loop, endpoint.queue, self._cancel)
         self.is_cancelled = False
 
     def begin(self) -> None:
@@ -43,7 +80,7 @@ class Leaving:
         """Stay, if that is possible; say whether it is. What is published after ``done`` comes here again."""
         if self.is_cancelled or not self._channel.is_open:
             return False
-        self._is_stopped = True
+        self._emptying.stop()
         *others, last = self._bindings
         for exchange, key in others:
             self._channel.queue_bind(self._endpoint.queue, exchange, key)
@@ -53,20 +90,8 @@ class Leaving:
     def _on_unbound(self, _: object) -> None:
         self._left -= 1
         if not self._left:
-            self._look()
+            self._emptying.look()
 
-    def _look(self) -> None:
-        if self._channel.is_open and not self._is_stopped:
-            self._channel.queue_declare(self._endpoint.queue, passive=True, callback=self._on_counted)
-
-    def _on_counted(self, frame: Any) -> None:
-        if self._is_stopped:
-            return
-        self._empty = 0 if frame.method.message_count else self._empty + 1
-        if not self._empty:
-            self._loop.call_later(_LOOK_AGAIN_S, self._look)
-        elif self._empty < 2:
-            self._look()
-        else:
-            self.is_cancelled = True
-            self._channel.basic_cancel(self._consumer_tag, callback=lambda _: self._done())
+    def _cancel(self) -> None:
+        self.is_cancelled = True
+        self._channel.basic_cancel(self._consumer_tag, callback=lambda _: self._done())

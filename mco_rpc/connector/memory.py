@@ -79,7 +79,7 @@ class MemoryBroker:
             self._bind(endpoint)
 
     def _bind(self, endpoint: Endpoint) -> None:
-        for exchange, pattern in endpoint.bindings:
+        for exchange, pattern in (*endpoint.bindings, *endpoint.welcome):
             self._bindings.setdefault((exchange, pattern), set()).add(endpoint.queue)
             if "*" in pattern or "#" in pattern:
                 self._patterns.add((exchange, pattern))
@@ -123,6 +123,9 @@ class MemoryConnector:
         try:
             self._broker.attach(self, self._endpoint)
         except (BrokerUnreachable, IdentityTaken) as e:
+            if isinstance(e, IdentityTaken) and self._endpoint.claim is not None:
+                for packet in self._endpoint.claim():
+                    self._broker.route(packet)
             self._inbox.put(("disconnected", (e,)))
 
     def rebind(self, endpoint: Endpoint) -> None:

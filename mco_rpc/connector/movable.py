@@ -9,7 +9,7 @@ from typing import Any
 
 from mco_rpc.config import BrokerSettings
 from mco_rpc.connector import Endpoint
-from mco_rpc.connector.leaving import Leaving
+from mco_rpc.connector.leaving import Emptying, Leaving
 from mco_rpc.connector.rabbitmq import RabbitmqConnector
 
 
@@ -47,6 +47,13 @@ class MovableConnector(RabbitmqConnector):
         """
         self._call(functools.partial(self._move, endpoint, done))
 
+    def when_empty(self, done: Callable[[], None]) -> None:
+        """Call ``done`` on the connector's thread, when everything that is in our queue now has been handed over.
+
+        It is not called if the connection is lost meanwhile.
+        """
+        self._call(functools.partial(self._when_empty, done))
+
     # What follows runs on the connector's thread.
 
     def _release(self, done: Callable[[], None]) -> None:
@@ -71,6 +78,10 @@ class MovableConnector(RabbitmqConnector):
         if channel is not None and channel.is_open:
             leaving = Leaving(channel, self._loop, before, tag, done)
             self._take_queue(channel, lambda _: leaving.begin())
+
+    def _when_empty(self, done: Callable[[], None]) -> None:
+        if self._channel is not None and self._channel.is_open:
+            Emptying(self._channel, self._loop, self._endpoint.queue, done).look()
 
     def _take_queue(self, channel: Any, callback: Callable[[object], None]) -> None:
         if self._is_released:

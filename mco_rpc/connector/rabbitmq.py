@@ -28,6 +28,7 @@ from mco_rpc.connector.amqp import (  # before pika itself, which it imports wit
     properties_of,
     reason_of,
 )
+from mco_rpc.connector.aside import bind_if_allowed, say_last
 from mco_rpc.connector.corked import CorkedConnection
 from mco_rpc.errors import BrokerError, BrokerRefused, BrokerUnreachable, IdentityTaken
 
@@ -153,8 +154,13 @@ class RabbitmqConnector:
         channel.queue_declare(self._endpoint.queue, exclusive=True, auto_delete=True)
         for exchange, key in self._endpoint.bindings:
             channel.queue_bind(self._endpoint.queue, exchange, key)
+
+        def consuming(frame: object) -> None:
+            bind_if_allowed(channel.connection, self._endpoint)
+            callback(frame)
+
         self._consumer_tag = channel.basic_consume(
-            self._endpoint.queue, self._on_packet, auto_ack=True, exclusive=True, callback=callback
+            self._endpoint.queue, self._on_packet, auto_ack=True, exclusive=True, callback=consuming
         )
 
     def _rebind(self, endpoint: Endpoint) -> None:
@@ -230,8 +236,13 @@ class RabbitmqConnector:
 
     def _give_up(self, reason: BrokerError) -> None:
         self._reason = reason
-        if self._connection is not None and self._connection.is_open:
-            self._connection.close()
+        connection, claim = self._connection, self._endpoint.claim
+        if connection is None or not connection.is_open:
+            return
+        if isinstance(reason, IdentityTaken) and claim is not None:
+            say_last(connection, lambda channel: self._publish(channel, claim()))
+        else:
+            connection.close()
 
     def _on_lost(self, _: object, error: BaseException) -> None:
         """Tell the listener, then try the next broker after a pause that grows, with jitter."""

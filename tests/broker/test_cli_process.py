@@ -150,9 +150,14 @@ def test_a_missing_key_says_what_to_do(mco: Mco, folder: Path, tmp_path: Path) -
 
 def test_an_interrupt_is_quiet(folder: Path) -> None:
     command = [PROGRAMS / "mco", "ping", "--debug", "--dt", "3600", "-F", "country=nowhere"]
-    process = subprocess.Popen(
-        command, env=environment(folder / "client.yaml"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # Whoever runs the tests in the background may have them ignore Ctrl-C, and what they start would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, env=environment(folder / "client.yaml"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         assert process.stderr is not None
         assert any("connected to" in line for line in process.stderr), "it never waited for answers"

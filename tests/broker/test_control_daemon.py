@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
@@ -26,7 +27,7 @@ from mco_rpc.messages import Reply, Request, decode_reply, encode, new_id
 from mco_rpc.security import keys
 from mco_rpc.security.ed25519 import for_caller
 from mco_rpc.status import Status
-from tests.broker.test_daemon import EXIT_OK, EXIT_STILL_RUNNING, WAIT_S, Daemon, Fleet
+from tests.broker.test_daemon import EXIT_OK, EXIT_STILL_RUNNING, WAIT_S, Daemon, Fleet, eventually
 
 pytestmark = pytest.mark.broker
 
@@ -155,7 +156,7 @@ def test_nothing_is_lost_and_nothing_runs_twice_while_a_daemon_is_replaced(fleet
 
     # When it is replaced three times
     for _ in range(3):
-        (result,) = fleet.client("controller", "web1").restart().require_ok()
+        (result,) = fleet.client("controller", "web1", timeout_s=70).restart().require_ok()
         assert result.data["before"]["pid"] == pids[-1]
         pids.append(result.data["after"]["pid"])
         successors.append(pids[-1])
@@ -186,7 +187,7 @@ def test_nothing_is_lost_and_nothing_runs_twice_while_a_daemon_is_replaced(fleet
 def test_what_runs_in_the_old_process_ends_and_is_answered(fleet: Fleet, successors: list[int]) -> None:
     daemon = start(fleet, drain_timeout_s=60)
     held = fleet.hold("web1")
-    (result,) = fleet.client("controller", "web1").restart().require_ok()
+    (result,) = fleet.client("controller", "web1", timeout_s=70).restart().require_ok()
     successors.append(result.data["after"]["pid"])
     assert daemon.process.poll() is None
     (answer,) = fleet.client("counter", "web1").count(text="new").require_ok()
@@ -214,7 +215,7 @@ def test_a_successor_that_cannot_start_leaves_the_old_one_at_work(
     stream = Stream(fleet)
 
     # When it is to be replaced, then the answer says why it is not
-    (result,) = fleet.client("controller", "web1").restart()
+    (result,) = fleet.client("controller", "web1", timeout_s=70).restart()
     assert result.status == Status.ABORTED
     assert "the old process works on" in result.message
     assert why in result.message
@@ -226,27 +227,117 @@ def test_a_successor_that_cannot_start_leaves_the_old_one_at_work(
     assert len(answers) == len(set(stream.sent))
 
 
-def test_a_successor_that_dies_on_the_way_leaves_the_old_one_at_work(fleet: Fleet, tmp_path: Path) -> None:
+# Where a successor is stopped: what is replaced there, and by what.
+STEPS = {
+    "started": "Node.start",
+    "bound": "Node.take_over",
+    "given": "Handover.take",
+    "taken": "Predecessor._tell_taken",
+}
+STOPPED = """
+import os, sys
+if "--handover-fd" in sys.orig_argv:
+    from mco_node.daemon import Node
+    from mco_node.handover import Handover
+    from mco_node.succession import Predecessor
+
+    def stopped(*arguments, **named):
+        if "{how}" == "dies":
+            os._exit(9)
+        with open("{folder}/begun", "w") as begun:
+            begun.write(str(os.getpid()))
+        with open("{folder}/end") as end:
+            end.read()
+        return go_on(*arguments, **named)
+
+    go_on = {step}
+    {step} = stopped
+"""
+
+
+def start_whose_successor(how: str, step: str, fleet: Fleet, folder: Path) -> Daemon:
+    """Start a daemon whose successor dies at a step, or waits there."""
+    (folder / "site").mkdir()
+    text = STOPPED.format(how=how, folder=folder, step=STEPS[step])
+    (folder / "site" / "sitecustomize.py").write_text(text)
+    environment = {"COUNTED": str(fleet.folder / "counted"), "PYTHONPATH": str(folder / "site")}
+    return fleet.start(environment=environment).await_ready()
+
+
+class Waiting:
+    """A successor that waits at a step until it may go on."""
+
+    def __init__(self, fleet: Fleet, folder: Path, step: str) -> None:
+        for name in ("begun", "end"):
+            os.mkfifo(folder / name)
+        self.daemon = start_whose_successor("waits", step, fleet, folder)
+        self._folder = folder
+        self.daemon.process.send_signal(signal.SIGRTMIN)
+        begun = os.open(folder / "begun", os.O_RDWR)
+        try:
+            assert select.select([begun], [], [], WAIT_S)[0], self.daemon.text()
+            found = ProcessId.of(int(os.read(begun, 100)))
+        finally:
+            os.close(begun)
+        assert found is not None
+        self.successor = found
+
+    def go_on(self) -> None:
+        (self._folder / "end").write_text("")
+
+    def __enter__(self) -> Waiting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.successor.send(signal.SIGKILL)
+        self.successor.wait(WAIT_S)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_successor_that_dies_on_the_way_leaves_the_old_one_at_work(fleet: Fleet, tmp_path: Path, step: str) -> None:
     # Given a daemon, and a package that kills every process that is to take over
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(
-        "import sys, os\n"
-        "if '--handover-fd' in sys.argv or '--handover-fd' in sys.orig_argv:\n"
-        "    from mco_node.handover import Handover\n"
-        "    Handover.take = lambda *_: os._exit(9)\n"
-    )
-    environment = {"COUNTED": str(fleet.folder / "counted"), "PYTHONPATH": str(site)}
-    daemon = fleet.start(environment=environment).await_ready()
+    daemon = start_whose_successor("dies", step, fleet, tmp_path)
 
-    # When it is to be replaced
-    (result,) = fleet.client("controller", "web1").restart()
+    # When it is to be replaced, and again
+    for _ in range(2):
+        (result,) = fleet.client("controller", "web1", timeout_s=WAIT_S).restart()
 
-    # Then the old one has its queue again, and works
-    assert result.status == Status.ABORTED
-    assert "ended before it was taken, with status 9" in result.message
-    (answer,) = fleet.client("counter", "web1").count(text="again").require_ok()
-    assert answer.data["pid"] == daemon.process.pid
+        # Then the old one has its queue again, and works
+        assert result.status == Status.ABORTED
+        expected = "bound" if step == "started" else "taken"
+        assert f"ended before it was {expected}, with status 9" in result.message
+        (answer,) = fleet.client("counter", "web1").count(text="again").require_ok()
+        assert answer.data["pid"] == daemon.process.pid
+        (answer,) = fleet.client("counter").count(text="everybody").require_ok()
+
+
+@pytest.mark.parametrize("step", ["started", "given"])
+def test_a_daemon_that_is_told_to_end_while_it_is_replaced_leaves_nobody_behind(
+    fleet: Fleet, tmp_path: Path, step: str
+) -> None:
+    # Given a daemon that is being replaced
+    with Waiting(fleet, tmp_path, step) as waiting:
+        # When it is told to end
+        daemon = waiting.daemon
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.await_log("INFO mco_node.running_daemon: stopping")
+        waiting.go_on()
+
+        # Then both end
+        assert daemon.status() == EXIT_OK
+        waiting.successor.wait(WAIT_S)
+        assert not waiting.successor.is_running
+
+
+@pytest.mark.parametrize(("step", "is_there"), [("started", False), ("given", True)])
+def test_a_daemon_that_is_killed_while_it_is_replaced(fleet: Fleet, tmp_path: Path, step: str, is_there: bool) -> None:
+    with Waiting(fleet, tmp_path, step) as waiting:
+        waiting.daemon.close()
+        waiting.go_on()
+        if is_there:
+            assert eventually(lambda: not fleet.client("rpcutil", "web1").ping().missing)
+        else:
+            waiting.successor.wait(WAIT_S)
 
 
 class TestSignals:
@@ -290,6 +381,32 @@ class TestSignals:
         for before, after in (("info", "warning"), ("warning", "error"), ("error", "debug"), ("debug", "info")):
             daemon.process.send_signal(signal.SIGUSR2)
             daemon.await_log(f"log level {after}, was {before}")
+
+    def test_a_storm_of_hups_is_two_reloads_at_most(self, fleet: Fleet, tmp_path: Path) -> None:
+        # Given a daemon whose reload takes until the test lets it
+        facts = tmp_path / "facts.d"
+        facts.mkdir()
+        (facts / "slow").write_text(
+            f"#!/bin/sh\necho x >> {tmp_path}/gathered\ntest ! -e {tmp_path}/go || cat {tmp_path}/go\n"
+        )
+        (facts / "slow").chmod(0o755)
+        daemon = start(fleet, libdir_interval_s=0, facts_dir=str(facts), log_level="debug")
+        assert eventually((tmp_path / "gathered").exists)
+        os.mkfifo(tmp_path / "go")
+
+        # When it gets one HUP after the other, each before the next one
+        threads = []
+        for number in range(1, 21):
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.process.send_signal(signal.SIGUSR2)
+            assert eventually(lambda: daemon.text().count("mco_node.control: log level") >= number), daemon.text()  # noqa: B023
+            threads.append(len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir())))
+
+        # Then no thread waits for each, and it reloads once more at the end
+        assert max(threads) - threads[0] <= 2
+        (tmp_path / "go").rename(tmp_path / "gone")
+        (tmp_path / "gone").write_text("")
+        assert eventually(lambda: daemon.text().count("INFO mco_node.control: reloaded") == 2)
 
     def test_rtmin_has_a_new_process_take_over(self, fleet: Fleet, successors: list[int]) -> None:
         daemon = start(fleet)

@@ -130,7 +130,7 @@ def test_a_queue_can_be_taken_back(join: Join, is_late: bool, monkeypatch: pytes
         client.send("nobody is there")
         client.until(lambda: client.returned == [b"nobody is there"])
     else:
-        monkeypatch.setattr(leaving_module.Leaving, "_look", lambda self: None)
+        monkeypatch.setattr(leaving_module.Emptying, "look", lambda self: None)
         node.connector.release(lambda: None)
 
     # When it takes it back

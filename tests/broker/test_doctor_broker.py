@@ -62,6 +62,12 @@ def test_every_broker_of_a_list_is_looked_at(broker_url: str) -> None:
     assert (first.grade, second.code) == (Grade.OK, "broker-refused")
 
 
+def test_a_url_with_half_a_login_is_told_in_words() -> None:
+    (finding,) = looked_at("amqp://alice@127.0.0.1/")
+    assert finding.code == "config-invalid"
+    assert "it names a user and no password" in finding.text
+
+
 @causes("broker-name")
 def test_a_name_that_is_not_known() -> None:
     assert code_of("amqp://a:b@no-such-host.invalid/") == "broker-name"

@@ -280,7 +280,7 @@ def test_the_rights_that_the_guides_give_are_enough_and_a_host_cannot_listen(
         for command in (block.commands() if block.language == "console" else ())
         if command.line.startswith("sudo rabbitmqctl")
     ]
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         command = [RABBITMQCTL, "-n", "lab@localhost", *shlex.split(line)[2:]]
         environment = {**own_broker._environment, "PATH": os.environ["PATH"]}

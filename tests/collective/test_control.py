@@ -17,6 +17,7 @@ import pytest
 
 from mco_node import loader
 from mco_node.daemon import Node
+from mco_rpc.errors import ActionAborted
 from mco_rpc.filters import from_options
 from mco_rpc.status import Status
 
@@ -524,6 +525,28 @@ def test_a_node_that_is_no_process_cannot_be_replaced(caller: Any, node: Node) -
     reply = caller.ask("controller", "restart")
     assert reply.status == Status.ABORTED
     assert "no process of its own" in reply.message
+
+
+def test_who_was_replaced_is_replaced_no_more(collective: Any, caller: Any) -> None:
+    # Given a node that could not be replaced, and then could
+    node: Node = collective.node()
+    outcomes: list[Any] = [ActionAborted("no memory"), {"changed": True, "before": {}, "after": {}}]
+
+    def succeed(_: float) -> dict[str, Any]:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        made: dict[str, Any] = outcome
+        return made
+
+    node.control._succeed = succeed
+    assert caller.ask("controller", "restart").message == "no memory"
+    assert caller.ask("controller", "restart").data["changed"] is True
+
+    # When somebody asks again whose request has waited for a worker, then the old process starts no third one
+    reply = caller.ask("controller", "restart")
+    assert (reply.status, outcomes) == (Status.ABORTED, [])
+    assert "a restart is under way already" in reply.message
 
 
 def test_every_message_ends_on_one_rung(collective: Any, caller: Any) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import queue
 import threading
@@ -48,6 +49,13 @@ class Recorder:
         seen, what = self.told.get(timeout=PATIENCE_S)
         assert seen == kind, f"{seen}: {what}"
         return what
+
+    def until_packet(self, key: str) -> Packet:
+        """Return the next message with this key; only other messages may come before it."""
+        while (packet := self.next("packet")).key != key:
+            pass
+        assert isinstance(packet, Packet)
+        return packet
 
     def until(self, kind: str) -> Any:
         """Return the next of this kind; only failed attempts to connect may come before it."""
@@ -179,6 +187,26 @@ def test_a_message_arrives_as_it_was_sent(place: Place, join: Join) -> None:
     got = node.next("packet")
     for field in ("exchange", "key", "body", "type", "message_id", "correlation_id", "signer", "signature"):
         assert getattr(got, field) == getattr(sent, field), field
+
+
+def test_who_has_a_queue_hears_of_who_wants_it(place: Place, join: Join) -> None:
+    # Given a node that wants to hear of others
+    key = ("mcollective.event", "rival.web1")
+    _, node = join(place, dataclasses.replace(NODE, welcome=(key,)))
+    node.next("connected")
+    ask, alice = join(place, ALICE)
+    alice.next("connected")
+
+    # When another one comes of the same name, again and again
+    claim = request(b"it is me", exchange=key[0], key=key[1])
+    other, rival = join(place, dataclasses.replace(NODE, claim=lambda: [claim]))
+    place.retry(other)
+
+    # Then it is refused, and the first one hears it each time, and works on
+    assert [node.until_packet(key[1]).body for _ in range(2)] == [b"it is me"] * 2
+    assert isinstance(rival.next("disconnected"), IdentityTaken)
+    ask.publish([request(b"still there?")])
+    assert node.until_packet("web1").body == b"still there?"
 
 
 def test_what_one_sends_arrives_in_order(place: Place, join: Join) -> None:

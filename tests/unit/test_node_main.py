@@ -97,9 +97,12 @@ def test_a_check_says_what_is_offered_and_what_is_wrong(tmp_path: Path) -> None:
 
     # When it is checked, then the agents are there
     done = run("check", MCO_CONFIG=str(config))
-    offered, *others = done.stdout.splitlines()
-    assert offered.startswith("identity web1, agents ")
-    assert {"iptables", "rpcutil"} <= set(offered.removeprefix("identity web1, agents ").split(", "))
+    identity, agents, sources, *others = done.stdout.splitlines()
+    assert identity == "identity web1"
+    assert agents.startswith("agents ")
+    assert {"iptables", "rpcutil"} <= set(agents.removeprefix("agents ").split(", "))
+    assert sources.startswith("data sources ")
+    assert {"fact", "fstat"} <= set(sources.removeprefix("data sources ").split(", "))
     assert "not offered: discovery: switched off in the configuration" in others
     assert (done.returncode, done.stderr) == (EXIT_OK, "")
 

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -17,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mco_node.daemon import Node
 from mco_node.metrics import Exporter
+from mco_node.metrics_port import MAX_CONNECTIONS
 from mco_node.tally import Rung
 from mco_rpc.config import NodeSettings
 from mco_rpc.connector.memory import MemoryBroker
@@ -39,6 +44,7 @@ STATS: dict[str, Any] = {
     "workers": {"count": 8, "running": 1, "waiting": 2, "hanging": 3, "queue_limit": 1000},
     "connection": {"is_connected": True, "since": 1_800_000_000.0, "reconnects": 4},
     "process": {"rss_bytes": 1024, "cpu_s": 0.5, "open_files": None},
+    "rivals": {"count": 8, "last": "pid 1 on host x"},
     "drained": {"since": 1.0, "by": "key=alice", "reason": ""},
     "last_reload": {"problems": ["x"]},
 }
@@ -83,12 +89,33 @@ def test_every_number_is_there(tmp_path: Path) -> None:
         "mco_node_last_reload_problems": 1,
         "mco_node_threads": 5,
         "mco_node_reconnects_total": 4,
+        "mco_node_rivals_total": 8,
         "mco_node_received_total": 7,
         "mco_node_audit_failures_total": 2,
         "mco_node_resident_memory_bytes": 1024,
         "mco_node_cpu_seconds_total": 0.5,
     }
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_everybody_may_read_it_and_nobody_can_have_another_file_written(tmp_path: Path) -> None:
+    # Given a folder of somebody else's, who saw how the file was made, and a daemon that hides what it writes
+    file, other = tmp_path / "mco.prom", tmp_path / "other"
+    other.write_text("mine")
+    file.symlink_to(other)
+    for name in (f"mco.prom.{os.getpid()}.{threading.get_ident()}", f".mco.prom.{os.getpid()}"):
+        (tmp_path / name).symlink_to(other)
+    before = os.umask(0o077)
+    try:
+        Exporter(NodeSettings(identity="web1", metrics_textfile=str(file)), lambda: STATS).write()
+    finally:
+        os.umask(before)
+
+    # Then only its own file is another one
+    assert other.read_text() == "mine"
+    assert not file.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert parsed(file.read_text())["mco_node_threads"] == {(): 5}
 
 
 def test_a_file_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,6 +162,26 @@ def test_a_node_serves_the_port_until_it_ends(tmp_path: Path, free_port: int) ->
         node.stop()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=WAIT_S)
+
+
+def test_who_holds_connections_open_keeps_nobody_else_out(tmp_path: Path, free_port: int) -> None:
+    # Given a node, and somebody with many connections who says nothing, or a word now and then
+    node = started(tmp_path, metrics_port=free_port)
+    before = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        stack.callback(node.stop)
+        for number in range(10 * MAX_CONNECTIONS):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", free_port), WAIT_S))
+            with contextlib.suppress(OSError):
+                silent.sendall(b"GET /metrics HTTP/1.0\r\nX: " if number % 2 else b"")
+
+        # When somebody else asks, then he is answered, and the node has not started a thread for each
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=WAIT_S) as answer:
+            assert parsed(answer.read().decode())["mco_node_connected"]
+        until, pause = time.monotonic() + WAIT_S, threading.Event()
+        while threading.active_count() > before + MAX_CONNECTIONS:
+            assert time.monotonic() < until
+            pause.wait(0.005)
 
 
 @pytest.fixture

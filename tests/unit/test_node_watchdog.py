@@ -131,6 +131,26 @@ def test_it_does_not_when_its_thread_for_messages_hangs(node, systemd, watch, ca
     assert systemd.next("WATCHDOG") == "WATCHDOG=1"
 
 
+def test_a_thread_that_moves_again_is_looked_at_at_once(node, systemd, monkeypatch):
+    # Given a thread for messages that does not move when it is looked at for the first time
+    done, pulse = [], node.pulse
+
+    def look(told: Callable[[], None]) -> None:
+        done.append("look")
+        node.hangs = len(done) == 1
+        pulse(told)
+
+    node.pulse = look
+    watchdog = Watchdog(node, notify=systemd.hear, environment=BEATS, patience_s=NEVER_S)
+    monkeypatch.setattr(watchdog._condition, "wait_for", lambda *_: done.append("wait"), raising=False)
+    watchdog.start()
+
+    # Then it is looked at again before anything is waited for: the time until systemd ends the node is nearly over
+    assert systemd.next("WATCHDOG") == "WATCHDOG=1"
+    watchdog.stopping(0.0)
+    assert done[:3] == ["look", "look", "wait"]
+
+
 def test_it_says_how_long_it_may_take_to_stop(systemd, watch):
     watchdog = watch(LISTENS)
 
