@@ -204,9 +204,13 @@ def test_threads_do_not_mix_their_lines(file: Path, audit: JsonLinesAudit) -> No
 def test_no_record_is_lost_when_the_file_is_rotated_while_threads_keep_records(
     file: Path, audit: JsonLinesAudit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given threads that keep records all the time
+    # Given threads that keep records all the time, and have not ended before the first rotation
+    rotated = threading.Event()
+
     def keep(thread: int) -> None:
         for number in range(300):
+            if number == 100:
+                rotated.wait(20)
             audit.record({"request": f"{thread}-{number}"})
 
     threads = [threading.Thread(target=keep, args=(number,)) for number in range(8)]
@@ -222,6 +226,7 @@ def test_no_record_is_lost_when_the_file_is_rotated_while_threads_keep_records(
             with contextlib.suppress(FileNotFoundError):
                 file.rename(file.with_suffix(f".{rotations}"))
                 rotations += 1
+                rotated.set()
     finally:
         for thread in threads:
             thread.join()
