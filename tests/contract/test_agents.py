@@ -24,6 +24,7 @@ from mco_rpc.errors import ActionAborted, ConfigError
 from mco_rpc.filters import Subject
 from mco_rpc.messages import Reply, encode
 from mco_rpc.schema import ActionSchema, AgentSchema, Input
+from tests.unmeasured import environment
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -289,7 +290,9 @@ def test_to_know_all_agents_takes_nothing_heavy() -> None:
         "for kind in found.values(): kind.schema()\n"
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True, cwd="/"
+    )
     assert json.loads(done.stdout) == []
 
 

@@ -21,6 +21,7 @@ from mco_client.cli.app import from_configuration
 from mco_client.cli.main import ABOUT, BUILTINS, main, mco
 from mco_rpc import __version__, installed
 from mco_rpc.errors import BrokerUnreachable, ConfigError
+from tests.unmeasured import environment
 
 HEAVY = {"msgspec", "pika", "tabulate", "rich", "nacl", "yaml", "re2", "importlib.metadata", "logging", "asyncio"}
 _PROBE = """
@@ -75,7 +76,9 @@ def quiet_logging() -> Iterator[None]:
 
 @pytest.mark.parametrize("words", [["--version"], ["pnig"]])
 def test_loads_nothing_that_it_does_not_use(words: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", _PROBE, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *words], env=environment(), capture_output=True, text=True, check=True
+    )
     _, loaded = json.loads(done.stdout.splitlines()[-1])
     assert not HEAVY & set(loaded)
     assert not [name for name in loaded if name in {home.partition(":")[0] for home in BUILTINS.values()}]
@@ -96,7 +99,9 @@ MAY_LOAD = {
 
 @pytest.mark.parametrize("line", MAY_LOAD)
 def test_help_loads_nothing_that_only_a_call_needs(line: str) -> None:
-    done = subprocess.run([sys.executable, "-c", _PROBE, *line.split()], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *line.split()], env=environment(), capture_output=True, text=True, check=True
+    )
     _, loaded = json.loads(done.stdout.splitlines()[-1])
     assert HEAVY & set(loaded) <= MAY_LOAD[line]
     assert not {"mco_node", "mco_agents"} & {name.partition(".")[0] for name in loaded}
@@ -106,7 +111,7 @@ def test_help_loads_nothing_that_only_a_call_needs(line: str) -> None:
 def test_completion_loads_nothing_that_it_does_not_read(line: str, tmp_path: Path) -> None:
     asked = {"_MCO_COMPLETE": "bash", "_MCO_LINE": line, "MCO_COMPLETE_LIVE": "no", "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROBE], env=environment(**asked), capture_output=True, text=True, check=True
     )
     _, loaded = json.loads(done.stdout.splitlines()[-1])
     assert HEAVY & set(loaded) <= {"msgspec"}

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mco_rpc.security import keys
+from tests.unmeasured import environment
 
 # Each is used by something that a node may do, and is imported by it then.
 HEAVY = {
@@ -48,7 +49,7 @@ def test_a_daemon_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
     }
     (tmp_path / "node.yaml").write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-c", START, str(tmp_path / "node.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     imported = set(done.stdout.split())
     assert imported & HEAVY == set()
@@ -65,4 +66,4 @@ def test_who_wants_what_the_broker_library_was_spared_has_it(name: str) -> None:
         "assert pika.BlockingConnection is BlockingConnection\n"
         "assert not hasattr(pika, 'Nothing') and not hasattr(pika.adapters, 'Nothing')\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment(), check=True, timeout=60)

@@ -128,10 +128,10 @@ def test_a_filter_that_cannot_be_understood_is_an_error() -> None:
 
 
 def test_a_long_filter_has_a_short_verdict() -> None:
-    made = explain(Filter(identities=tuple(f"n{n}" for n in range(9_000))), WEB1)
+    made = explain(Filter(identities=tuple(f"n{n}" for n in range(2_000))), WEB1)
     assert not made.matches
     assert len(made.findings) == MAX_FINDINGS
-    assert made.omitted == 9_001 - MAX_FINDINGS
+    assert made.omitted == 2_001 - MAX_FINDINGS
     assert len(json.dumps(made.to_json())) < 200_000
 
 
