@@ -13,6 +13,7 @@ from mco_client.doctor.finding import Finding, fine, found, skipped
 from mco_client.doctor.illnesses import CONFIGURATION, KEY, LOCAL, TRUST
 from mco_client.doctor.patient import Patient
 from mco_client.text import listed
+from mco_rpc.config import ClientSettings
 from mco_rpc.errors import McoError, SecurityError
 
 
@@ -53,7 +54,7 @@ def key(patient: Patient) -> Iterator[Finding]:
 
     settings = patient.settings
     if settings is None or settings.connector != "rabbitmq":
-        yield skipped(KEY, "the configuration must be read first" if settings is None else "this connector needs none")
+        yield skipped(KEY, _why_without_keys(settings))
         return
     file = Path(settings.key_file).expanduser()
     try:
@@ -70,9 +71,7 @@ def trusted_nodes(patient: Patient) -> Iterator[Finding]:
 
     settings = patient.settings
     if settings is None or settings.connector != "rabbitmq":
-        yield skipped(
-            TRUST, "the configuration must be read first" if settings is None else "this connector needs none"
-        )
+        yield skipped(TRUST, _why_without_keys(settings))
         return
     folder = Path(settings.trusted_nodes).expanduser()
     try:
@@ -98,6 +97,10 @@ def trusted_nodes(patient: Patient) -> Iterator[Finding]:
         yield found("keys-alike", f"one key for {len(nodes)} identities: {who}", nodes=tuple(nodes), names=who)
     if not alike:
         yield fine(TRUST, f"{len(names)} keys in {folder}")
+
+
+def _why_without_keys(settings: ClientSettings | None) -> str:
+    return "the configuration must be read first" if settings is None else "this connector needs none"
 
 
 def cache(_: Patient) -> Iterator[Finding]:

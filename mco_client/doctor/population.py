@@ -40,10 +40,13 @@ def population(patient: Patient) -> Iterator[Finding]:
             yield found("source-unsure", one_line(str(e), 300))
             seen = _seen(patient, BroadcastDiscovery(patient.connection))
     except BrokerError as e:
-        yield skipped(NODES, f"a broker must let us in first: {one_line(str(e), 200)}")
+        yield found("broker-lost", one_line(str(e), 300))
         return
     except McoError as e:
-        yield skipped(NODES, one_line(str(e), 300))
+        if patient.connection is not None:  # else the look at our key has said why
+            yield found("source-unsure", one_line(str(e), 300))
+        else:
+            yield skipped(NODES, one_line(str(e), 300))
         return
     patient.population = seen
     yield from _judged(patient, seen)

@@ -256,6 +256,17 @@ class TestOfAPopulation:
                     made.broker.stop()
         assert [code for code in codes if code] == ["broker-lost"]
 
+    @causes("broker-lost")
+    def test_a_broker_that_goes_before_nodes_are_looked_for_is_no_health(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with fleet(tmp_path, "web1") as made:
+            connection = made.connection()
+            made.broker.stop()
+            assert main(["doctor", "-j"], lambda *_: connection) == 2
+            made.broker.start()
+        assert "broker-lost" in [finding["code"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+
     @causes("node-untrusted")
     def test_a_node_whose_key_is_another_than_we_trust(self, tmp_path: Path) -> None:
         with fleet(tmp_path, "web1", "web2") as made:
