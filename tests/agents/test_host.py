@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -38,8 +37,7 @@ def ask(action: str, /, settings: dict[str, Any] | None = None, **data: Any) -> 
 
 
 def said(*command: str) -> str:
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
+    need(command[0], "iproute2 procps util-linux")
     return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}).stdout
 
 
@@ -143,6 +141,7 @@ def test_interfaces_are_what_ip_says() -> None:
 IN_NAMESPACE = """
 import json, sys
 from mco_agents.host import Host
+from tests.agents.servers import need
 host = Host(settings={})
 asked = json.load(sys.stdin)
 answers = []

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from mco_agents.package import Package
 from mco_agents.package.dnf import planned
 from mco_rpc.errors import ActionAborted
+from tests.agents.servers import need
 
 from .asking import ask
 
@@ -34,8 +34,8 @@ nothing of use
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with two versions of one package, and one that needs it."""
-    if missing := [command for command in ("dnf", "rpmbuild", "createrepo_c") if not shutil.which(command)]:
-        pytest.skip(f"no {', '.join(missing)} here")
+    for program, package in (("dnf", "dnf"), ("rpmbuild", "rpm"), ("createrepo_c", "createrepo-c")):
+        need(program, package)
     folder = tmp_path_factory.mktemp("rpm")
     for name, version, more in (
         ("mcothing", "1.0", ""),
