@@ -23,6 +23,7 @@ from mco_lab.memory import MemoryFleet
 from mco_rpc.current import Current, working_for
 from mco_rpc.errors import ActionAborted, InvalidData
 from mco_rpc.messages import Reply, encode
+from tests.agents.servers import need
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -141,7 +142,6 @@ def test_interfaces_are_what_ip_says() -> None:
 IN_NAMESPACE = """
 import json, sys
 from mco_agents.host import Host
-from tests.agents.servers import need
 host = Host(settings={})
 asked = json.load(sys.stdin)
 answers = []
